@@ -1,0 +1,1 @@
+//! The native tool: render, run, local, dev, replay.

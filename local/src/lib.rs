@@ -1,0 +1,1 @@
+//! A durable stand-in for the Google services Lockgate uses.

@@ -1,0 +1,1 @@
+//! The deployed configuration in real Envoy, with real clients.

@@ -1,0 +1,1 @@
+//! A proxy-wasm test harness: request in, response out, with Envoy's host behaviour.
