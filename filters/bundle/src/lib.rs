@@ -1,1 +1,20 @@
-//! The filters as WebAssembly modules: one each, or several behind their root_id.
+//! A module's entry point. Where it holds several filters, a plugin's `root_id` selects one.
+#![cfg(target_arch = "wasm32")]
+
+use lockgate_common::flow::Definition;
+use lockgate_common::shell;
+
+const FILTERS: &[Definition] = &[
+    #[cfg(feature = "slack-signature")]
+    slack_signature::FILTER,
+    #[cfg(feature = "pubsub-playback")]
+    pubsub_playback::FILTER,
+    #[cfg(feature = "form-to-json")]
+    form_to_json::FILTER,
+    #[cfg(feature = "pubsub-enqueue")]
+    pubsub_enqueue::FILTER,
+];
+
+proxy_wasm::main! {{
+    proxy_wasm::set_root_context(|context| shell::root(context, FILTERS));
+}}

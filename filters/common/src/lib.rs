@@ -1,1 +1,34 @@
-//! What two Lockgate filters or more share: the host, the flow, shared fetches, JSON, tokens, the envelope.
+//! What two filters or more share, and nothing that one of them would not need anyway.
+//!
+//! - [`host`]: what a filter may ask of the proxy; `envoy` and `shell` are its proxy-wasm side
+//! - [`runtime`], [`flow`]: who waits for what; a stream's story as one future
+//! - [`fetch`]: one fetch for many streams; [`access_token`], [`jwks`] and [`secret`] are such
+//! - [`publish`], [`envelope`], [`header_policy`]: the write-ahead log's common part
+//! - [`jwt`]: checking a token, its signature verified by the proxy
+//! - [`json`], [`config`], [`rules`], [`services`]: configuration as written → as used
+//! - [`http`], [`form`], [`encoding`], [`hmac`]: plain values
+
+pub mod access_token;
+pub mod config;
+pub mod encoding;
+pub mod envelope;
+pub mod fetch;
+pub mod flow;
+pub mod form;
+pub mod header_policy;
+pub mod hmac;
+pub mod host;
+pub mod http;
+pub mod json;
+pub mod jwks;
+pub mod jwt;
+pub mod publish;
+pub mod rules;
+pub mod runtime;
+pub mod secret;
+pub mod services;
+
+#[cfg(target_arch = "wasm32")]
+pub mod envoy;
+#[cfg(target_arch = "wasm32")]
+pub mod shell;

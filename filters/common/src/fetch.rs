@@ -1,0 +1,159 @@
+//! One fetch for many streams: coalesced, throttled, refreshed when it is used and ages, the last
+//! good value kept while it is valid. All of it per worker: each has its own VM.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::host::Level;
+use crate::runtime::{Event, Runtime, Story};
+
+/// The least time between two fetches of the same thing, in milliseconds. An attacker chooses
+/// unknown key ids and wrong signatures, so this bounds what they can make us ask for.
+const THROTTLE_MS: u64 = 10_000;
+
+/// After a failed fetch the next is not tried for this long, in milliseconds.
+const COOL_DOWN_MS: u64 = 1_000;
+
+/// Why a shared value cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// The service refused, failed, or answered what cannot be read.
+    Unavailable,
+    /// It has not answered by the deadline.
+    TimedOut,
+}
+
+/// What a fetch brought.
+pub struct Fetched<T> {
+    /// The value.
+    pub value: T,
+    /// From here on a use starts a new fetch, and goes on with this value (ms since 1970).
+    pub refresh_ms: u64,
+    /// From here on the value is not used any more (ms since 1970).
+    pub expires_ms: u64,
+}
+
+/// Tells the story of one fetch.
+pub type Fetch<T> = Box<dyn Fn() -> Story<Result<Fetched<T>, FetchError>>>;
+
+/// A value that all streams of a root share.
+pub struct Shared<T>(Rc<State<T>>);
+
+struct State<T> {
+    runtime: Rc<Runtime>,
+    name: &'static str,
+    fetch: Fetch<T>,
+    fetched: RefCell<Option<Fetched<T>>>,
+    in_flight: RefCell<Option<Event<()>>>,
+    last_start_ms: Cell<u64>,
+    not_before_ms: Cell<u64>,
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Clone + 'static> Shared<T> {
+    /// A value not fetched yet; `name` is for the log.
+    pub fn new(runtime: &Rc<Runtime>, name: &'static str, fetch: Fetch<T>) -> Self {
+        Self(Rc::new(State {
+            runtime: runtime.clone(),
+            name,
+            fetch,
+            fetched: RefCell::default(),
+            in_flight: RefCell::default(),
+            last_start_ms: Cell::new(0),
+            not_before_ms: Cell::new(0),
+        }))
+    }
+
+    /// The value if it is valid now; a value that ages is fetched anew behind it.
+    pub fn current(&self) -> Option<T> {
+        let now = self.0.runtime.host().now_ms();
+        let (value, ages) = {
+            let fetched = self.0.fetched.borrow();
+            let fetched = fetched
+                .as_ref()
+                .filter(|fetched| now < fetched.expires_ms)?;
+            (fetched.value.clone(), now >= fetched.refresh_ms)
+        };
+        if ages {
+            self.start(now);
+        }
+        Some(value)
+    }
+
+    /// The value, waiting for a fetch until `deadline` (ms since 1970) where there is none.
+    pub async fn value(&self, deadline: u64) -> Result<T, FetchError> {
+        if let Some(value) = self.current() {
+            return Ok(value);
+        }
+        let Some(event) = self.start(self.0.runtime.host().now_ms()) else {
+            return Err(FetchError::Unavailable);
+        };
+        match event.wait(&self.0.runtime, deadline).await {
+            Some(()) => self.current().ok_or(FetchError::Unavailable),
+            None => Err(FetchError::TimedOut),
+        }
+    }
+
+    /// The value as fetched after now, unless a fetch began within the throttle window.
+    pub async fn newer(&self, deadline: u64) -> Option<T> {
+        let now = self.0.runtime.host().now_ms();
+        let running = self.0.in_flight.borrow().clone();
+        let event = match running {
+            Some(event) => event,
+            None if now < self.0.last_start_ms.get() + THROTTLE_MS => return None,
+            None => self.start(now)?,
+        };
+        event.wait(&self.0.runtime, deadline).await?;
+        self.current()
+    }
+
+    /// Drops the value: the service it is for says that it is no good.
+    pub fn forget(&self) {
+        self.0.fetched.replace(None);
+    }
+
+    /// Joins the fetch that is running, or starts one; `None` while cooling down.
+    fn start(&self, now: u64) -> Option<Event<()>> {
+        if let Some(event) = &*self.0.in_flight.borrow() {
+            return Some(event.clone());
+        }
+        if now < self.0.not_before_ms.get() {
+            return None;
+        }
+        let event = Event::default();
+        self.0.in_flight.replace(Some(event.clone()));
+        self.0.last_start_ms.set(now);
+        let shared = self.clone();
+        self.0
+            .runtime
+            .spawn(Box::pin(async move { shared.run().await }));
+        Some(event)
+    }
+
+    async fn run(&self) {
+        let state = &self.0;
+        match (state.fetch)().await {
+            Ok(fetched) => {
+                state.fetched.replace(Some(fetched));
+            }
+            Err(_) => {
+                state
+                    .not_before_ms
+                    .set(state.runtime.host().now_ms() + COOL_DOWN_MS);
+                let mut line = String::from("lockgate filter=");
+                line.push_str(state.runtime.filter());
+                line.push_str(" could not fetch: ");
+                line.push_str(state.name);
+                state.runtime.host().log(Level::Warn, &line);
+            }
+        }
+        if let Some(event) = state.in_flight.take() {
+            event.settle(&state.runtime, ());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! HTTP messages as plain values.
+
+/// Headers in the order they came, names lower case as the proxy gives them, values as bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, Vec<u8>)>);
+
+/// A header that may stand once stood twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
+impl Headers {
+    /// Takes the pairs as they are.
+    pub fn new(pairs: Vec<(String, Vec<u8>)>) -> Self {
+        Self(pairs)
+    }
+
+    /// The pairs, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
+    /// The first value of `name`. For decisions use [`Headers::single`].
+    pub fn first(&self, name: &str) -> Option<&[u8]> {
+        self.iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The one value of `name`. "The first valid one wins" is how checks are bypassed, so a second
+    /// one is an error.
+    pub fn single(&self, name: &str) -> Result<Option<&[u8]>, Repeated> {
+        let mut values = self.iter().filter(|(other, _)| *other == name);
+        let first = values.next().map(|(_, value)| value);
+        match values.next() {
+            Some(_) => Err(Repeated),
+            None => Ok(first),
+        }
+    }
+
+    /// Adds a pair at the end.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        self.0.push((name.to_owned(), value.to_vec()));
+    }
+}
+
+/// An answer that a filter gives in the upstream's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Status code.
+    pub status: u32,
+    /// Headers; the proxy adds content-length.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// An answer without a body.
+    pub fn empty(status: u32) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// An answer with a body of the given media type.
+    pub fn with_body(status: u32, content_type: &str, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type", content_type.to_owned())],
+            body,
+        }
+    }
+}
+
+/// Why a request does not pass: what the client is told, and what the log and the counter say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Status code.
+    pub status: u16,
+    /// A word for the log line and the counter, `snake_case`.
+    pub reason: &'static str,
+    /// One plain sentence for the client. It names nothing internal.
+    pub sentence: &'static str,
+}
+
+impl Refusal {
+    /// The answer to the client. Every 503 says when to come again (RFC 9110, 10.2.3), so that a
+    /// sender that retries does.
+    pub fn reply(&self) -> Reply {
+        let mut body = self.sentence.as_bytes().to_vec();
+        body.push(b'\n');
+        let mut reply = Reply::with_body(u32::from(self.status), "text/plain; charset=utf-8", body);
+        if self.status == 503 {
+            reply.headers.push(("retry-after", "1".to_owned()));
+        }
+        reply
+    }
+}
+
+/// The part of a target before `?`.
+pub fn path_without_query(target: &str) -> &str {
+    target.split_once('?').map_or(target, |(path, _)| path)
+}
+
+/// Whether a character may stand in a token (RFC 9110, 5.6.2), as in a header's name.
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_value_is_an_error_where_one_is_expected() {
+        let mut headers = Headers::default();
+        headers.push("a", b"1");
+        assert_eq!(headers.single("a"), Ok(Some(b"1".as_slice())));
+        assert_eq!(headers.single("b"), Ok(None));
+        headers.push("a", b"1");
+        assert_eq!(headers.single("a"), Err(Repeated));
+    }
+
+    #[test]
+    fn a_refusal_for_now_says_when_to_come_again() {
+        let refusal = Refusal {
+            status: 503,
+            reason: "r",
+            sentence: "Not now.",
+        };
+        assert!(
+            refusal
+                .reply()
+                .headers
+                .contains(&("retry-after", "1".to_owned()))
+        );
+        assert_eq!(refusal.reply().body, b"Not now.\n");
+    }
+}

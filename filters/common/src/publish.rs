@@ -1,0 +1,247 @@
+//! Publishing to a Pub/Sub topic: alone when idle, together under load. What arrives while a publish
+//! is out joins the next one, so a lone webhook never waits and a burst costs one call.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::access_token::AccessTokens;
+use crate::encoding::base64;
+use crate::json::{Json, write_string};
+use crate::runtime::{Answer, Event, Runtime};
+use crate::services::Services;
+
+/// Pub/Sub's limit for one request (cloud.google.com/pubsub/quotas#resource_limits).
+const MAX_BATCH: usize = 1_000;
+
+/// Bytes of one request at most; Pub/Sub's own limit is 10 MB.
+const MAX_BATCH_BYTES: usize = 8_000_000;
+
+/// A publish that takes longer than this does not hold up those behind it, in milliseconds.
+const STALLED_MS: u64 = 150;
+
+/// Publishes of one topic that are out at once, when the first ones stall.
+const MAX_IN_FLIGHT: usize = 4;
+
+/// A second attempt follows the first after this long, in milliseconds.
+const RETRY_AFTER_MS: u64 = 100;
+
+/// Time for one attempt, in milliseconds.
+const ATTEMPT_MS: u64 = 900;
+
+/// Why a message was not stored, as far as we know. It may have been: an answer can be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// Too many streams wait in this worker.
+    Busy,
+    /// No access token could be had.
+    Unauthorized,
+    /// Pub/Sub refused, failed, or did not answer in time.
+    Failed,
+}
+
+/// A topic's publisher, one a root.
+#[derive(Clone)]
+pub struct Publisher(Rc<State>);
+
+struct State {
+    runtime: Rc<Runtime>,
+    services: Rc<Services>,
+    tokens: AccessTokens,
+    path: String,
+    queue: RefCell<VecDeque<Queued>>,
+    flushing: Cell<usize>,
+}
+
+struct Queued {
+    message: Vec<u8>,
+    deadline: u64,
+    done: Event<Result<(), PublishError>>,
+}
+
+/// A message as the API takes it. `data` is given as base64 already where it came as such.
+pub fn message(data_base64: &str, attributes: &[(&str, String)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data_base64.len() + 256);
+    out.extend_from_slice(b"{\"data\":\"");
+    out.extend_from_slice(data_base64.as_bytes());
+    out.extend_from_slice(b"\",\"attributes\":{");
+    for (index, (name, value)) in attributes.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_string(&mut out, name);
+        out.push(b':');
+        write_string(&mut out, value);
+    }
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// [`message`] of bytes.
+pub fn message_of(data: &[u8], attributes: &[(&str, String)]) -> Vec<u8> {
+    message(&base64(data), attributes)
+}
+
+/// Whether `topic` is a topic's full name.
+pub fn is_topic(topic: &str) -> bool {
+    let mut parts = topic.split('/');
+    let named = |part: Option<&str>| {
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic()))
+    };
+    parts.next() == Some("projects")
+        && named(parts.next())
+        && parts.next() == Some("topics")
+        && named(parts.next())
+        && parts.next().is_none()
+}
+
+impl Publisher {
+    /// A publisher to `topic`, its full name.
+    pub fn new(
+        runtime: &Rc<Runtime>,
+        services: &Rc<Services>,
+        tokens: &AccessTokens,
+        topic: &str,
+    ) -> Self {
+        Self(Rc::new(State {
+            runtime: runtime.clone(),
+            services: services.clone(),
+            tokens: tokens.clone(),
+            path: ["/v1/", topic, ":publish"].concat(),
+            queue: RefCell::default(),
+            flushing: Cell::new(0),
+        }))
+    }
+
+    /// Publishes, and waits until Pub/Sub says that it has it, until `deadline` (ms since 1970).
+    pub async fn publish(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
+        let state = &self.0;
+        if state.runtime.is_crowded() {
+            return Err(PublishError::Busy);
+        }
+        let done = Event::default();
+        state.queue.borrow_mut().push_back(Queued {
+            message,
+            deadline,
+            done: done.clone(),
+        });
+        if state.flushing.get() == 0 {
+            self.flush();
+        }
+        let stalled = (state.runtime.host().now_ms() + STALLED_MS).min(deadline);
+        let mut result = done.wait(&state.runtime, stalled).await;
+        if result.is_none()
+            && !state.queue.borrow().is_empty()
+            && state.flushing.get() < MAX_IN_FLIGHT
+        {
+            self.flush();
+        }
+        if result.is_none() {
+            result = done.wait(&state.runtime, deadline).await;
+        }
+        result.unwrap_or(Err(PublishError::Failed))
+    }
+
+    fn flush(&self) {
+        let publisher = self.clone();
+        self.0.flushing.set(self.0.flushing.get() + 1);
+        self.0.runtime.spawn(Box::pin(async move {
+            loop {
+                let batch = publisher.take_batch();
+                if batch.is_empty() {
+                    break;
+                }
+                let result = publisher.send(&batch).await;
+                for queued in batch {
+                    queued.done.settle(&publisher.0.runtime, result);
+                }
+            }
+            publisher.0.flushing.set(publisher.0.flushing.get() - 1);
+        }));
+    }
+
+    fn take_batch(&self) -> Vec<Queued> {
+        let mut queue = self.0.queue.borrow_mut();
+        let now = self.0.runtime.host().now_ms();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(queued) = queue.front() {
+            bytes += queued.message.len();
+            if !batch.is_empty() && (batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES) {
+                break;
+            }
+            // Whoever left or was answered 5xx sends again; their message need not be stored twice.
+            let waits = !queued.done.is_abandoned() && now < queued.deadline;
+            if let Some(queued) = queue.pop_front()
+                && waits
+            {
+                batch.push(queued);
+            }
+        }
+        batch
+    }
+
+    async fn send(&self, batch: &[Queued]) -> Result<(), PublishError> {
+        let state = &self.0;
+        let host = state.runtime.host();
+        let deadline = batch
+            .iter()
+            .map(|queued| queued.deadline)
+            .max()
+            .unwrap_or_default();
+        let mut body = b"{\"messages\":[".to_vec();
+        for (index, queued) in batch.iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(&queued.message);
+        }
+        body.extend_from_slice(b"]}");
+
+        let mut attempts = 0;
+        loop {
+            let token = state
+                .tokens
+                .value(deadline)
+                .await
+                .map_err(|_| PublishError::Unauthorized)?;
+            let started = host.now_ms();
+            let mut call = state
+                .services
+                .pubsub
+                .post_json(&state.path, &token, body.clone());
+            call.timeout_ms = ATTEMPT_MS.min(deadline.saturating_sub(started)).max(1);
+            let answer = state.runtime.call(call).await;
+            state
+                .runtime
+                .record_ms(&["publish_ms"], host.now_ms().saturating_sub(started));
+            if is_stored(&answer, batch.len()) {
+                return Ok(());
+            }
+            if answer.status == 401 {
+                state.tokens.forget();
+            }
+            attempts += 1;
+            state.runtime.count(&["publish_failed"]);
+            let again = host.now_ms() + RETRY_AFTER_MS;
+            if attempts == 2 || again >= deadline || !is_transient(answer.status) {
+                return Err(PublishError::Failed);
+            }
+            state.runtime.sleep(again).await;
+        }
+    }
+}
+
+/// An id for each message is the only word that means stored.
+fn is_stored(answer: &Answer, messages: usize) -> bool {
+    answer.is_success()
+        && Json::parse(&answer.body)
+            .ok()
+            .and_then(|json| json.field("messageIds"))
+            .is_some_and(|ids| ids.elements().count() == messages)
+}
+
+/// The errors that Google's client libraries retry a publish for, as HTTP statuses, and those of a
+/// connection; 401 because a token may have been revoked.
+fn is_transient(status: u16) -> bool {
+    matches!(status, 0 | 401 | 408 | 409 | 429 | 499) || status >= 500
+}

@@ -1,0 +1,140 @@
+//! The request's story.
+
+use std::rc::Rc;
+
+use lockgate_common::config::{ConfigError, Fields};
+use lockgate_common::encoding::{rfc3339, uuid_v7};
+use lockgate_common::envelope::{Envelope, LogKeys};
+use lockgate_common::flow::{Filter, Stream, Verdict};
+use lockgate_common::http::Refusal;
+use lockgate_common::publish::{PublishError, message_of};
+use lockgate_common::rules::{Match, first_fit};
+use lockgate_common::runtime::{Runtime, Story};
+
+use crate::config::{self, Settings};
+use crate::request;
+
+/// The filter as configured.
+pub struct PubsubEnqueue {
+    rules: Vec<(Match, Settings)>,
+}
+
+impl PubsubEnqueue {
+    /// Reads the configuration.
+    pub fn configure(
+        fields: &Fields<'_>,
+        runtime: &Rc<Runtime>,
+    ) -> Result<Rc<dyn Filter>, ConfigError> {
+        Ok(Rc::new(Self {
+            rules: config::rules(fields, runtime)?,
+        }))
+    }
+
+    async fn enqueue(&self, stream: &Stream) -> Result<Verdict, Refusal> {
+        let host = stream.host();
+        let property = |name: &str| {
+            host.property(&[name])
+                .and_then(|value| String::from_utf8(value).ok())
+                .filter(|value| !value.is_empty())
+        };
+        let settings = first_fit(&self.rules, stream)?;
+        // A guard whose line was forgotten in the proxy's configuration left no mark.
+        if settings
+            .marks
+            .iter()
+            .any(|mark| property(mark).as_deref() != Some("passed"))
+        {
+            return Err(NOT_GUARDED);
+        }
+        if property("lockgate_disposition").as_deref() == Some("pass") {
+            return Ok(Verdict::Continue);
+        }
+        if request::is_loop(stream.headers()) {
+            return Err(LOOP);
+        }
+        let received_ms = host.now_ms();
+        let deadline = received_ms + settings.deadline_ms;
+        let body = stream
+            .request_body(settings.max_body_bytes)
+            .await
+            .map_err(|_| TOO_LARGE)?;
+
+        let mut random = [0; 10];
+        host.random(&mut random);
+        let envelope = Envelope {
+            id: uuid_v7(received_ms, random),
+            dedup: request::dedup(property("lockgate_dedup"), stream.headers()),
+            received_at: rfc3339(received_ms),
+            route: settings.name.clone(),
+            method: stream.text(":method").to_owned(),
+            path: request::target(&settings.path, stream.text(":path")),
+            headers: request::stored_headers(&settings.headers, stream.headers()),
+            principal: property("lockgate_principal"),
+            trace: request::trace(stream.headers()),
+        };
+        let keys = match &settings.log_key {
+            None => None,
+            Some(source) => {
+                let secret = source.value(deadline).await.map_err(|_| NO_KEY)?;
+                Some(LogKeys::parse(&secret).ok_or(NO_KEY)?)
+            }
+        };
+        let attributes = request::attributes(&envelope, property("lockgate_kind"));
+        let message = message_of(&envelope.encode(&body, keys.as_ref()), &attributes);
+        settings
+            .publisher
+            .publish(message, deadline)
+            .await
+            .map_err(refusal)?;
+        stream.runtime().count(&["enqueued"]);
+        Ok(Verdict::Reply(request::reply(
+            &settings.reply,
+            &envelope.id,
+        )))
+    }
+}
+
+impl Filter for PubsubEnqueue {
+    fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
+        Box::pin(async move { self.enqueue(&stream).await.into() })
+    }
+}
+
+const NOT_GUARDED: Refusal = Refusal {
+    status: 503,
+    reason: "not_guarded",
+    sentence: "This address is not set up.",
+};
+
+const LOOP: Refusal = Refusal {
+    status: 508,
+    reason: "loop",
+    sentence: "This request has been here before.",
+};
+
+const TOO_LARGE: Refusal = Refusal {
+    status: 413,
+    reason: "too_large",
+    sentence: "The body is larger than this address takes.",
+};
+
+const NO_KEY: Refusal = Refusal {
+    status: 503,
+    reason: "no_log_key",
+    sentence: "The request could not be stored. Please send it again.",
+};
+
+/// Always 5xx, never 4xx: the sender did nothing wrong, and one that tells the two apart would not
+/// send again.
+fn refusal(error: PublishError) -> Refusal {
+    let reason = match error {
+        PublishError::Busy => "busy",
+        PublishError::Unauthorized => "no_access_token",
+        PublishError::Failed => "publish_failed",
+    };
+    Refusal {
+        status: 503,
+        reason,
+        sentence: "The request could not be stored. Please send it again.",
+    }
+}

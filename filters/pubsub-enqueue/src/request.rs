@@ -1,0 +1,125 @@
+//! A request as it is stored: pure, from values to an envelope.
+
+use lockgate_common::envelope::Envelope;
+use lockgate_common::http::{Headers, path_without_query};
+
+use crate::config::{HeaderRule, PathRule, ReplyRule};
+
+use lockgate_common::http::Reply;
+
+/// Longest value of an attribute, in bytes (cloud.google.com/pubsub/quotas#resource_limits).
+const MAX_ATTRIBUTE_BYTES: usize = 1_024;
+
+/// The token by which a playback says in `cdn-loop` that the request has been in the log (RFC 8586).
+const LOOP_TOKEN: &str = "lockgate";
+
+/// The path and query that the upstream will see.
+pub fn target(rule: &PathRule, target: &str) -> String {
+    let path = path_without_query(target);
+    let query = target.get(path.len()..).unwrap_or_default();
+    match rule {
+        PathRule::Same => target.to_owned(),
+        PathRule::Fixed(fixed) => [fixed, query].concat(),
+        PathRule::Stripped(prefix) => {
+            let rest = path.strip_prefix(prefix.as_str()).unwrap_or(path);
+            let slash = if rest.starts_with('/') { "" } else { "/" };
+            [slash, rest, query].concat()
+        }
+    }
+}
+
+/// The headers that are stored: those the rule stores, but for those that `connection` names
+/// (RFC 9110, 7.6.1).
+pub fn stored_headers(rule: &HeaderRule, headers: &Headers) -> Headers {
+    let connection = headers.first("connection").unwrap_or_default();
+    let named = |name: &str| {
+        connection
+            .split(|byte| *byte == b',')
+            .any(|other| other.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let kept = headers
+        .iter()
+        .filter(|(name, _)| rule.stores(name) && !named(name));
+    Headers::new(
+        kept.map(|(name, value)| (name.to_owned(), value.to_vec()))
+            .collect(),
+    )
+}
+
+/// Whether the request has been played back from a log before.
+pub fn is_loop(headers: &Headers) -> bool {
+    headers
+        .iter()
+        .filter(|(name, _)| *name == "cdn-loop")
+        .any(|(_, value)| {
+            value.split(|byte| *byte == b',').any(|entry| {
+                let id = entry.split(|byte| *byte == b';').next().unwrap_or_default();
+                id.trim_ascii().eq_ignore_ascii_case(LOOP_TOKEN.as_bytes())
+            })
+        })
+}
+
+/// The sender's own id: what the guard found in the body, else one of the headers for it
+/// (Standard Webhooks; draft-ietf-httpapi-idempotency-key-header).
+pub fn dedup(found: Option<String>, headers: &Headers) -> Option<String> {
+    let header = |name| {
+        headers
+            .first(name)
+            .and_then(|value| std::str::from_utf8(value).ok())
+    };
+    found.or_else(|| {
+        header("webhook-id")
+            .or_else(|| header("idempotency-key"))
+            .map(str::to_owned)
+    })
+}
+
+/// The trace it belongs to, else its correlation id.
+pub fn trace(headers: &Headers) -> Option<String> {
+    [
+        "traceparent",
+        "x-cloud-trace-context",
+        "x-amzn-trace-id",
+        "x-request-id",
+    ]
+    .iter()
+    .find_map(|name| {
+        std::str::from_utf8(headers.first(name)?)
+            .ok()
+            .map(str::to_owned)
+    })
+}
+
+/// Short things to filter subscriptions by. A value that is too long is left out: half an id is none.
+pub fn attributes(envelope: &Envelope, kind: Option<String>) -> Vec<(&'static str, String)> {
+    let path = path_without_query(&envelope.path).to_owned();
+    [
+        ("lockgate_id", Some(envelope.id.clone())),
+        ("route", Some(envelope.route.clone())),
+        ("kind", kind),
+        ("method", Some(envelope.method.clone())),
+        ("path", Some(path)),
+        ("dedup", envelope.dedup.clone()),
+        ("trace", envelope.trace.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| {
+        Some((
+            name,
+            value.filter(|value| value.len() <= MAX_ATTRIBUTE_BYTES)?,
+        ))
+    })
+    .collect()
+}
+
+/// What the sender is told.
+pub fn reply(rule: &ReplyRule, id: &str) -> Reply {
+    if rule.body.is_empty() {
+        return Reply::empty(rule.status);
+    }
+    Reply::with_body(
+        rule.status,
+        &rule.content_type,
+        rule.body.replace("{id}", id).into_bytes(),
+    )
+}

@@ -1,0 +1,77 @@
+//! What cannot be delivered, kept where it can be seen and replayed.
+
+use lockgate_common::encoding::{base64, push_decimal};
+use lockgate_common::flow::{Stream, loggable};
+use lockgate_common::host::Level;
+use lockgate_common::publish::{PublishError, Publisher, message};
+
+use crate::push::Push;
+
+/// Attributes of one message at most, ours included (cloud.google.com/pubsub/quotas).
+const MAX_ATTRIBUTES: usize = 100;
+
+/// Publishes a message, data and attributes as they came, with the reason. `Ok` means that it is
+/// stored, so the original may be acknowledged.
+pub async fn publish(
+    publisher: &Publisher,
+    stream: &Stream,
+    push: &Push,
+    reason: &str,
+    status: Option<u16>,
+    deadline: u64,
+) -> Result<(), PublishError> {
+    let mut ours = vec![
+        ("lockgate_reason", reason.to_owned()),
+        ("lockgate_message_id", push.message_id.clone()),
+    ];
+    for (name, number) in [
+        ("lockgate_status", status.map(u64::from)),
+        ("lockgate_attempt", push.delivery_attempt),
+    ] {
+        if let Some(number) = number {
+            let mut text = String::new();
+            push_decimal(&mut text, number);
+            ours.push((name, text));
+        }
+    }
+    let room = MAX_ATTRIBUTES - ours.len();
+    let theirs = push
+        .attributes
+        .iter()
+        .filter(|(name, _)| !name.starts_with("lockgate_r") && !name.starts_with("goog"));
+    let mut attributes: Vec<(&str, String)> = theirs
+        .take(room)
+        .map(|(name, value)| (name.as_str(), value.clone()))
+        .collect();
+    attributes.retain(|(name, _)| !ours.iter().any(|(other, _)| other == name));
+    attributes.extend(ours);
+    let result = publisher
+        .publish(message(&push.data, &attributes), deadline)
+        .await;
+    report(stream, push, reason, result.is_ok());
+    result
+}
+
+/// A push that could not be read, as one that can be kept: its body is the data.
+pub fn unreadable(body: &[u8]) -> Push {
+    Push {
+        data: base64(body),
+        ..Push::default()
+    }
+}
+
+fn report(stream: &Stream, push: &Push, reason: &str, stored: bool) {
+    let mut line = String::from("lockgate filter=pubsub-playback ");
+    line.push_str(if stored {
+        "dead_lettered"
+    } else {
+        "not_dead_lettered"
+    });
+    line.push_str(" reason=");
+    line.push_str(reason);
+    line.push_str(" message_id=");
+    line.push_str(&loggable(&push.message_id));
+    line.push_str(" request_id=");
+    line.push_str(&loggable(stream.text("x-request-id")));
+    stream.host().log(Level::Warn, &line);
+}

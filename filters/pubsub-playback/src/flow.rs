@@ -1,0 +1,213 @@
+//! The story of a push, and of the upstream's answer to what it held.
+
+use std::rc::Rc;
+
+use lockgate_common::config::{ConfigError, Fields};
+use lockgate_common::encoding::from_base64;
+use lockgate_common::envelope::{Envelope, EnvelopeError, LogKeys};
+use lockgate_common::flow::{Filter, Stream, Verdict};
+use lockgate_common::host::Map;
+use lockgate_common::http::{Headers, Refusal, Reply};
+use lockgate_common::rules::{Match, first_fit};
+use lockgate_common::runtime::{Runtime, Story};
+
+use crate::config::{self, Settings};
+use crate::outcome::Outcome;
+use crate::push::Push;
+use crate::{dead_letter, restore, sign};
+
+/// The filter as configured.
+pub struct PubsubPlayback {
+    rules: Vec<(Match, Rc<Settings>)>,
+}
+
+impl PubsubPlayback {
+    /// Reads the configuration.
+    pub fn configure(
+        fields: &Fields<'_>,
+        runtime: &Rc<Runtime>,
+    ) -> Result<Rc<dyn Filter>, ConfigError> {
+        let rules = config::rules(fields, runtime)?;
+        Ok(Rc::new(Self {
+            rules: rules
+                .into_iter()
+                .map(|(matches, settings)| (matches, Rc::new(settings)))
+                .collect(),
+        }))
+    }
+
+    async fn play_back(&self, stream: &Stream) -> Result<Verdict, Refusal> {
+        let settings = first_fit(&self.rules, stream)?;
+        let deadline = stream.host().now_ms() + settings.deadline_ms;
+        settings.tokens.check(stream, deadline).await?;
+        let body = stream
+            .request_body(settings.max_body_bytes)
+            .await
+            .map_err(|_| TOO_LARGE)?;
+
+        let Some(push) = Push::parse(&body) else {
+            return bury(
+                stream,
+                settings,
+                &dead_letter::unreadable(&body),
+                "not_a_push",
+            )
+            .await;
+        };
+        let keys = log_keys(settings, deadline).await?;
+        let opened = from_base64(push.data.as_bytes()).ok_or(EnvelopeError::Malformed);
+        let data = opened.as_deref().unwrap_or_default();
+        let (envelope, body) = match Envelope::decode(data, keys.as_ref()) {
+            Ok(opened) => opened,
+            Err(EnvelopeError::Newer) => return Err(NEWER),
+            Err(EnvelopeError::UnknownKey) => return Err(UNKNOWN_KEY),
+            Err(EnvelopeError::Malformed) => {
+                return bury(stream, settings, &push, "not_an_envelope").await;
+            }
+            Err(EnvelopeError::Unsealed) => {
+                return bury(stream, settings, &push, "not_sealed").await;
+            }
+            Err(EnvelopeError::Forged) => return bury(stream, settings, &push, "bad_seal").await,
+        };
+        let mut headers =
+            match restore::headers(&envelope, &push, &settings.keep_headers, stream.headers()) {
+                Ok(headers) => headers,
+                Err(error) => return bury(stream, settings, &push, error.reason()).await,
+            };
+        sign_afresh(stream, settings, &envelope, &mut headers, body, deadline).await?;
+
+        // The mark first: the header writes behind it make the proxy choose the route anew.
+        stream
+            .host()
+            .set_property("lockgate_pubsub_playback", b"passed");
+        stream.host().set_headers(Map::Request, &headers);
+        stream.replace_request_body(body);
+        Ok(Verdict::ContinueThen(acknowledge(
+            stream.clone(),
+            settings.clone(),
+            push,
+        )))
+    }
+}
+
+impl Filter for PubsubPlayback {
+    fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
+        Box::pin(async move { self.play_back(&stream).await.into() })
+    }
+}
+
+/// The upstream's answer, or the proxy's in its place, → what Pub/Sub is told. The answer's headers
+/// and body go nowhere.
+fn acknowledge(stream: Stream, settings: Rc<Settings>, push: Push) -> Story<()> {
+    Box::pin(async move {
+        let headers = stream.host().headers(Map::Response);
+        let status = headers
+            .first(":status")
+            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let status: u16 = status.unwrap_or(502);
+        stream.discard_response_body();
+        let runtime = stream.runtime();
+        let told = match settings.statuses.outcome(status) {
+            Outcome::Delivered => {
+                runtime.count(&["played_back", "delivered"]);
+                204
+            }
+            Outcome::Retry => {
+                runtime.count(&["played_back", "retry"]);
+                503
+            }
+            Outcome::Permanent => {
+                let deadline = stream.host().now_ms() + settings.deadline_ms;
+                let stored = dead_letter::publish(
+                    &settings.dead_letters,
+                    &stream,
+                    &push,
+                    "upstream_status",
+                    Some(status),
+                    deadline,
+                );
+                let stored = stored.await.is_ok();
+                runtime.count(&[
+                    "played_back",
+                    if stored { "dead_lettered" } else { "retry" },
+                ]);
+                if stored { 204 } else { 503 }
+            }
+        };
+        stream.replace_response(told);
+    })
+}
+
+/// A message that can never be played back → a dead letter, and only then an acknowledgement.
+async fn bury(
+    stream: &Stream,
+    settings: &Settings,
+    push: &Push,
+    reason: &'static str,
+) -> Result<Verdict, Refusal> {
+    let deadline = stream.host().now_ms() + settings.deadline_ms;
+    dead_letter::publish(&settings.dead_letters, stream, push, reason, None, deadline)
+        .await
+        .map_err(|_| NOT_BURIED)?;
+    stream.runtime().count(&["played_back", "dead_lettered"]);
+    Ok(Verdict::Reply(Reply::empty(204)))
+}
+
+async fn log_keys(settings: &Settings, deadline: u64) -> Result<Option<LogKeys>, Refusal> {
+    let Some(source) = &settings.log_key else {
+        return Ok(None);
+    };
+    let secret = source.value(deadline).await.map_err(|_| NO_KEY)?;
+    LogKeys::parse(&secret).map(Some).ok_or(NO_KEY)
+}
+
+async fn sign_afresh(
+    stream: &Stream,
+    settings: &Settings,
+    envelope: &Envelope,
+    headers: &mut Headers,
+    body: &[u8],
+    deadline: u64,
+) -> Result<(), Refusal> {
+    let fits = |rule: &&sign::SigningRule| rule.matches.fits(&envelope.method, "", &envelope.path);
+    let Some(rule) = settings.sign.iter().find(fits) else {
+        return Ok(());
+    };
+    let secret = rule.secret.value(deadline).await.map_err(|_| NO_KEY)?;
+    let now_s = stream.host().now_ms() / 1_000;
+    if sign::sign(headers, rule.scheme, &secret, &envelope.id, body, now_s) {
+        Ok(())
+    } else {
+        Err(NO_KEY)
+    }
+}
+
+const TOO_LARGE: Refusal = Refusal {
+    status: 413,
+    reason: "too_large",
+    sentence: "The body is larger than this address takes.",
+};
+
+const NEWER: Refusal = Refusal {
+    status: 503,
+    reason: "newer_envelope",
+    sentence: "This message cannot be played back yet.",
+};
+
+const UNKNOWN_KEY: Refusal = Refusal {
+    status: 503,
+    reason: "unknown_log_key",
+    sentence: "This message cannot be played back yet.",
+};
+
+const NO_KEY: Refusal = Refusal {
+    status: 503,
+    reason: "no_secret",
+    sentence: "This message cannot be played back right now.",
+};
+
+const NOT_BURIED: Refusal = Refusal {
+    status: 503,
+    reason: "dead_letter_failed",
+    sentence: "This message cannot be kept right now.",
+};

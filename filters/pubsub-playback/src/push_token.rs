@@ -1,0 +1,141 @@
+//! The token that Pub/Sub signs each push with (cloud.google.com/pubsub/docs/authenticate-push-
+//! subscriptions): checked in full before a byte of the body is looked at.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use lockgate_common::fetch::Shared;
+use lockgate_common::flow::Stream;
+use lockgate_common::http::{Headers, Refusal};
+use lockgate_common::json::Json;
+use lockgate_common::jwks::Keys;
+use lockgate_common::jwt::{self, Token, TokenError};
+
+/// Verified tokens that are remembered: Google sends the same one for up to an hour.
+const MAX_REMEMBERED: usize = 8;
+
+/// What a push token must say.
+pub struct PushTokens {
+    /// Accepted issuers.
+    pub issuers: Vec<String>,
+    /// The audience set on the subscription.
+    pub audience: String,
+    /// The service account set on the subscription.
+    pub email: String,
+    /// The issuer's keys.
+    pub keys: Shared<Rc<Keys>>,
+    /// Whole tokens and their `exp`, in seconds since 1970.
+    pub remembered: RefCell<Vec<(Vec<u8>, u64)>>,
+}
+
+impl PushTokens {
+    /// Refuses a stream whose token is not the subscription's, waiting for keys until `deadline`
+    /// (ms since 1970).
+    pub async fn check(&self, stream: &Stream, deadline: u64) -> Result<(), Refusal> {
+        let bytes = bearer(stream.headers())?;
+        let now_ms = stream.host().now_ms();
+        let mut remembered = self.remembered.borrow_mut();
+        remembered.retain(|(_, expires_s)| *expires_s > now_ms / 1_000);
+        if remembered.iter().any(|(other, _)| other == bytes) {
+            return Ok(());
+        }
+        drop(remembered);
+
+        let token = Token::parse(bytes).map_err(refusal)?;
+        token
+            .expect(&self.issuers, &self.audience, now_ms)
+            .map_err(refusal)?;
+        self.expect_account(&token)?;
+        self.verify(stream, &token, deadline).await?;
+
+        let mut remembered = self.remembered.borrow_mut();
+        remembered.truncate(MAX_REMEMBERED - 1);
+        remembered.insert(0, (bytes.to_vec(), token.expires_s().map_err(refusal)?));
+        Ok(())
+    }
+
+    fn expect_account(&self, token: &Token) -> Result<(), Refusal> {
+        let claims = token.claims().map_err(refusal)?;
+        let email = jwt::text(claims, "email").map_err(|_| WRONG_ACCOUNT)?;
+        let verified = claims
+            .unique_field("email_verified")
+            .ok()
+            .flatten()
+            .and_then(Json::bool);
+        if email == self.email && verified == Some(true) {
+            Ok(())
+        } else {
+            Err(WRONG_ACCOUNT)
+        }
+    }
+
+    /// A key id that is not known may be new: the keys are then fetched once more, as often as the
+    /// throttle allows.
+    async fn verify(&self, stream: &Stream, token: &Token, deadline: u64) -> Result<(), Refusal> {
+        let keys = self.keys.value(deadline).await.map_err(|_| NO_KEYS)?;
+        match token.verify(&keys, stream.host()) {
+            Err(TokenError::UnknownKey) => match self.keys.newer(deadline).await {
+                Some(keys) => token.verify(&keys, stream.host()).map_err(refusal),
+                None => Err(refusal(TokenError::UnknownKey)),
+            },
+            result => result.map_err(refusal),
+        }
+    }
+}
+
+/// The one bearer token (RFC 6750, 2.1; the scheme's case does not matter, RFC 9110, 11.1).
+fn bearer(headers: &Headers) -> Result<&[u8], Refusal> {
+    let value = headers
+        .single("authorization")
+        .map_err(|_| REPEATED)?
+        .ok_or(NO_TOKEN)?;
+    let (scheme, token) = value.split_at_checked(7).ok_or(NO_TOKEN)?;
+    let token = token.trim_ascii();
+    if !scheme.eq_ignore_ascii_case(b"bearer ") || token.is_empty() {
+        return Err(NO_TOKEN);
+    }
+    Ok(token)
+}
+
+const NO_TOKEN: Refusal = Refusal {
+    status: 401,
+    reason: "no_token",
+    sentence: "A token is needed.",
+};
+
+const REPEATED: Refusal = Refusal {
+    status: 401,
+    reason: "repeated_header",
+    sentence: "The authorization header stands twice.",
+};
+
+const WRONG_ACCOUNT: Refusal = Refusal {
+    status: 403,
+    reason: "wrong_account",
+    sentence: "This account may not play back.",
+};
+
+const NO_KEYS: Refusal = Refusal {
+    status: 503,
+    reason: "no_keys",
+    sentence: "Tokens cannot be checked right now.",
+};
+
+fn refusal(error: TokenError) -> Refusal {
+    let reason = match error {
+        TokenError::Malformed => "token_malformed",
+        TokenError::Algorithm => "token_algorithm",
+        TokenError::UnknownKey => "token_unknown_key",
+        TokenError::Signature => "token_signature",
+        TokenError::Expired => "token_expired",
+        TokenError::NotYet => "token_not_yet",
+        TokenError::Issuer => "token_issuer",
+        TokenError::Audience => "token_audience",
+        TokenError::Host => return NO_KEYS,
+    };
+    Refusal {
+        status: 401,
+        reason,
+        sentence: "The token is not valid here.",
+    }
+}

@@ -1,0 +1,182 @@
+//! The request's story.
+
+use std::rc::Rc;
+
+use lockgate_common::config::{ConfigError, Fields};
+use lockgate_common::flow::{Filter, Stream, Verdict};
+use lockgate_common::host::Map;
+use lockgate_common::http::{Refusal, Reply};
+use lockgate_common::rules::{Match, first_fit};
+use lockgate_common::runtime::{Runtime, Story};
+
+use crate::config::{self, Settings};
+use crate::kind::{self, Action, Request};
+use crate::signature::{SignatureError, Signed, secrets};
+
+/// The largest body that is read of a request without a signature, in bytes: only Slack's look at
+/// the certificate comes so.
+const MAX_UNSIGNED_BYTES: usize = 4_096;
+
+/// The filter as configured.
+pub struct SlackSignature {
+    rules: Vec<(Match, Settings)>,
+}
+
+impl SlackSignature {
+    /// Reads the configuration.
+    pub fn configure(
+        fields: &Fields<'_>,
+        runtime: &Rc<Runtime>,
+    ) -> Result<Rc<dyn Filter>, ConfigError> {
+        Ok(Rc::new(Self {
+            rules: config::rules(fields, runtime)?,
+        }))
+    }
+
+    async fn check(&self, stream: &Stream) -> Result<Verdict, Refusal> {
+        let settings = first_fit(&self.rules, stream)?;
+        let Some(signed) = Signed::from_headers(stream.headers()).map_err(refusal)? else {
+            return answer_ssl_check(stream).await;
+        };
+        signed
+            .check_time(stream.host().now_ms() / 1_000, settings.tolerance_s)
+            .map_err(refusal)?;
+        let body = stream
+            .request_body(settings.max_body_bytes)
+            .await
+            .map_err(|_| TOO_LARGE)?;
+        verify(stream, settings, &signed, &body).await?;
+        stream.runtime().count(&["verified"]);
+
+        match kind::sort(stream.text("content-type"), &body) {
+            Request::Challenge(challenge) => {
+                stream.runtime().count(&["answered"]);
+                Ok(Verdict::Reply(Reply::with_body(
+                    200,
+                    "text/plain",
+                    challenge.into_bytes(),
+                )))
+            }
+            Request::SslCheck => {
+                stream.runtime().count(&["answered"]);
+                Ok(Verdict::Reply(Reply::empty(200)))
+            }
+            Request::Other {
+                kind,
+                team,
+                event_id,
+            } => {
+                let host = stream.host();
+                match settings.actions.of(kind) {
+                    Action::Answer => {
+                        stream.runtime().count(&["answered"]);
+                        return Ok(Verdict::Reply(Reply::empty(200)));
+                    }
+                    Action::Pass => {
+                        stream.runtime().count(&["passed"]);
+                        host.set_property("lockgate_disposition", b"pass");
+                    }
+                    Action::Enqueue => {}
+                }
+                host.set_property("lockgate_kind", kind.as_bytes());
+                host.set_property("lockgate_principal", &kind::principal(team.as_deref()));
+                if let Some(event_id) = event_id {
+                    host.set_property("lockgate_dedup", event_id.as_bytes());
+                }
+                host.set_property("lockgate_slack_signature", b"passed");
+                // Any header write makes the proxy choose the route anew, by the marks set above.
+                host.set_header(Map::Request, "x-lockgate-principal", None);
+                Ok(Verdict::Continue)
+            }
+        }
+    }
+}
+
+impl Filter for SlackSignature {
+    fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
+        Box::pin(async move { self.check(&stream).await.into() })
+    }
+}
+
+/// A secret from Secret Manager that does not fit may have been rotated; it is then fetched once more,
+/// as often as the throttle allows.
+async fn verify(
+    stream: &Stream,
+    settings: &Settings,
+    signed: &Signed<'_>,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    let deadline = stream.host().now_ms() + settings.deadline_ms;
+    let mut secret = settings
+        .signing_secrets
+        .value(deadline)
+        .await
+        .map_err(|_| NO_SECRET)?;
+    loop {
+        let error = match secrets(&secret).map(|secrets| signed.verify(body, &secrets)) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => refusal(error),
+            None => NO_SECRET,
+        };
+        match settings.signing_secrets.newer(deadline).await {
+            Some(newer) if newer.expose() != secret.expose() => secret = newer,
+            _ => return Err(error),
+        }
+    }
+}
+
+async fn answer_ssl_check(stream: &Stream) -> Result<Verdict, Refusal> {
+    let missing = refusal(SignatureError::Missing);
+    let query = stream
+        .text(":path")
+        .split_once('?')
+        .map_or("", |(_, query)| query);
+    let body = stream
+        .request_body(MAX_UNSIGNED_BYTES)
+        .await
+        .map_err(|_| missing)?;
+    let is_check = match stream.text(":method") {
+        "GET" => kind::is_ssl_check(query.as_bytes()),
+        "POST" => kind::is_ssl_check(&body),
+        _ => false,
+    };
+    if !is_check {
+        return Err(missing);
+    }
+    stream.runtime().count(&["answered"]);
+    Ok(Verdict::Reply(Reply::empty(200)))
+}
+
+const TOO_LARGE: Refusal = Refusal {
+    status: 413,
+    reason: "too_large",
+    sentence: "The body is larger than this address takes.",
+};
+
+const NO_SECRET: Refusal = Refusal {
+    status: 503,
+    reason: "no_secret",
+    sentence: "Signatures cannot be checked right now.",
+};
+
+/// The one mapping from an error to an answer. Nothing that was computed is told.
+fn refusal(error: SignatureError) -> Refusal {
+    let (reason, sentence) = match error {
+        SignatureError::Missing => ("missing_signature", "The request is not signed."),
+        SignatureError::Repeated => ("repeated_header", "A signature header stands twice."),
+        SignatureError::Timestamp => (
+            "bad_timestamp",
+            "The signature's timestamp is not a number of seconds.",
+        ),
+        SignatureError::Stale => (
+            "stale_timestamp",
+            "The signature's timestamp is too far from the present.",
+        ),
+        SignatureError::Mismatch => ("bad_signature", "The signature does not fit."),
+    };
+    Refusal {
+        status: 401,
+        reason,
+        sentence,
+    }
+}
