@@ -1,5 +1,6 @@
 //! A module's entry point. Where it holds several filters, a plugin's `root_id` selects one.
 #![cfg(target_arch = "wasm32")]
+#![expect(missing_docs, reason = "the macro writes the entry points")]
 
 use lockgate_common::flow::Definition;
 use lockgate_common::shell;

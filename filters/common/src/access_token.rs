@@ -44,23 +44,14 @@ impl AccessTokens {
     }
 }
 
-async fn fetch(
-    runtime: &Rc<Runtime>,
-    services: &Services,
-) -> Result<Fetched<Rc<Secret>>, FetchError> {
+async fn fetch(runtime: &Rc<Runtime>, services: &Services) -> Result<Fetched<Rc<Secret>>, FetchError> {
     let answer = runtime.call(services.metadata.metadata_get(PATH)).await;
     if !answer.is_success() {
         return Err(FetchError::Unavailable);
     }
     let json = Json::parse(&answer.body).map_err(|_| FetchError::Unavailable)?;
-    let token = json
-        .field("access_token")
-        .and_then(Json::str)
-        .ok_or(FetchError::Unavailable)?;
-    let life_s = json
-        .field("expires_in")
-        .and_then(Json::u64)
-        .ok_or(FetchError::Unavailable)?;
+    let token = json.field("access_token").and_then(Json::str).ok_or(FetchError::Unavailable)?;
+    let life_s = json.field("expires_in").and_then(Json::u64).ok_or(FetchError::Unavailable)?;
     // An error text must never travel as a token: RFC 6750, 2.1 says what a token looks like.
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     if token.is_empty() || !token.bytes().all(is_token) {

@@ -19,19 +19,8 @@ pub struct ConfigError {
 impl ConfigError {
     /// One line for the log.
     pub fn line(&self) -> String {
-        let given = if self.given.is_empty() {
-            "nothing"
-        } else {
-            &self.given
-        };
-        [
-            self.field.as_str(),
-            ": given ",
-            given,
-            ", expected ",
-            &self.expected,
-        ]
-        .concat()
+        let given = if self.given.is_empty() { "nothing" } else { &self.given };
+        [self.field.as_str(), ": given ", given, ", expected ", &self.expected].concat()
     }
 }
 
@@ -52,10 +41,7 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Takes an object; a field that is not in `known`, or stands twice, is an error.
     pub fn new(json: Json<'a>, path: &str, known: &[&str]) -> Result<Self, ConfigError> {
-        let fields = Self {
-            json,
-            path: path.to_owned(),
-        };
+        let fields = Self { json, path: path.to_owned() };
         if json.kind() != crate::json::Kind::Object {
             return Err(ConfigError {
                 field: path.to_owned(),
@@ -88,11 +74,7 @@ impl<'a> Fields<'a> {
 
     /// The path of a field below this object.
     pub fn join(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            [&self.path, ".", name].concat()
-        }
+        if self.path.is_empty() { name.to_owned() } else { [&self.path, ".", name].concat() }
     }
 
     /// An error about a field.
@@ -111,8 +93,7 @@ impl<'a> Fields<'a> {
 
     /// A field that must be there.
     pub fn required(&self, name: &str, expected: &str) -> Result<Json<'a>, ConfigError> {
-        self.optional(name)
-            .ok_or_else(|| self.error(name, expected))
+        self.optional(name).ok_or_else(|| self.error(name, expected))
     }
 
     /// A text that is not empty, if it is there.
@@ -128,18 +109,11 @@ impl<'a> Fields<'a> {
 
     /// A text that is not empty.
     pub fn text(&self, name: &str, expected: &str) -> Result<String, ConfigError> {
-        self.optional_text(name)?
-            .ok_or_else(|| self.error(name, expected))
+        self.optional_text(name)?.ok_or_else(|| self.error(name, expected))
     }
 
     /// A whole number from `least` to `most`.
-    pub fn number(
-        &self,
-        name: &str,
-        least: u64,
-        most: u64,
-        default: u64,
-    ) -> Result<u64, ConfigError> {
+    pub fn number(&self, name: &str, least: u64, most: u64, default: u64) -> Result<u64, ConfigError> {
         let Some(json) = self.optional(name) else {
             return Ok(default);
         };
@@ -198,21 +172,13 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> String {
-        document(Json::parse(text.as_bytes()).unwrap())
-            .err()
-            .map_or_else(String::new, |e| e.line())
+        document(Json::parse(text.as_bytes()).unwrap()).err().map_or_else(String::new, |e| e.line())
     }
 
     #[test]
     fn an_error_names_the_field_what_was_given_and_what_is_expected() {
-        assert_eq!(
-            line(r#"{"version":2,"rules":[{}]}"#),
-            "version: given 2, expected 1"
-        );
-        assert_eq!(
-            line(r#"{"version":1}"#),
-            "rules: given nothing, expected a list of at least one rule"
-        );
+        assert_eq!(line(r#"{"version":2,"rules":[{}]}"#), "version: given 2, expected 1");
+        assert_eq!(line(r#"{"version":1}"#), "rules: given nothing, expected a list of at least one rule");
         assert_eq!(
             line(r#"{"version":1,"rule":[]}"#),
             "rule: given [], expected no such field; one of: version, rules, services"

@@ -30,13 +30,7 @@ fn push_padded(out: &mut String, number: u64, width: usize) {
             break;
         }
     }
-    out.extend(
-        digits
-            .iter()
-            .take(used)
-            .rev()
-            .map(|digit| char::from(*digit)),
-    );
+    out.extend(digits.iter().take(used).rev().map(|digit| char::from(*digit)));
 }
 
 /// Standard base64 with padding (RFC 4648, section 4), as Google's APIs use it.
@@ -64,11 +58,7 @@ pub fn rfc3339(ms: u64) -> String {
         out.push(separator);
         push_padded(&mut out, number, 2);
     }
-    let parts = [
-        ('T', ms_of_day / 3_600_000),
-        (':', ms_of_day / 60_000 % 60),
-        (':', ms_of_day / 1000 % 60),
-    ];
+    let parts = [('T', ms_of_day / 3_600_000), (':', ms_of_day / 60_000 % 60), (':', ms_of_day / 1000 % 60)];
     for (separator, number) in parts {
         out.push(separator);
         push_padded(&mut out, number, 2);
@@ -84,16 +74,11 @@ pub fn rfc3339(ms: u64) -> String {
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
 }

@@ -63,16 +63,10 @@ impl LogKeys {
         let key = |text: &str| {
             let key = from_base64(text.trim().as_bytes()).filter(|key| key.len() == 32)?;
             let mut id = String::new();
-            push_hex(
-                &mut id,
-                hmac::sign(&key, &[b"lockgate log key id"]).get(..4)?,
-            );
+            push_hex(&mut id, hmac::sign(&key, &[b"lockgate log key id"]).get(..4)?);
             Some(LogKey { id, key })
         };
-        text.split(',')
-            .map(key)
-            .collect::<Option<Vec<_>>>()
-            .map(Self)
+        text.split(',').map(key).collect::<Option<Vec<_>>>().map(Self)
     }
 }
 
@@ -112,23 +106,13 @@ impl Envelope {
     }
 
     /// Takes data apart: the envelope and the body. With keys, what is not sealed by one is an error.
-    pub fn decode<'a>(
-        data: &'a [u8],
-        keys: Option<&LogKeys>,
-    ) -> Result<(Self, &'a [u8]), EnvelopeError> {
+    pub fn decode<'a>(data: &'a [u8], keys: Option<&LogKeys>) -> Result<(Self, &'a [u8]), EnvelopeError> {
         let malformed = EnvelopeError::Malformed;
-        let end = data
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or(malformed)?;
+        let end = data.iter().position(|byte| *byte == b'\n').ok_or(malformed)?;
         let (line, body) = data.split_at_checked(end).ok_or(malformed)?;
         let body = body.get(1..).unwrap_or_default();
         let json = Json::parse(line).map_err(|_| malformed)?;
-        match json
-            .unique_field("v")
-            .map_err(|_| malformed)?
-            .and_then(Json::u64)
-        {
+        match json.unique_field("v").map_err(|_| malformed)?.and_then(Json::u64) {
             Some(VERSION) => {}
             Some(newer) if newer > VERSION => return Err(EnvelopeError::Newer),
             _ => return Err(malformed),
@@ -139,20 +123,11 @@ impl Envelope {
         let optional = |name: &str| -> Result<Option<String>, EnvelopeError> {
             match json.unique_field(name).map_err(|_| malformed)? {
                 None => Ok(None),
-                Some(json) => json
-                    .str()
-                    .map(|text| Some(text.into_owned()))
-                    .ok_or(malformed),
+                Some(json) => json.str().map(|text| Some(text.into_owned())).ok_or(malformed),
             }
         };
-        let text = |name: &str| {
-            optional(name)?
-                .filter(|text| !text.is_empty())
-                .ok_or(malformed)
-        };
-        let principal = json
-            .field("principal")
-            .map(|json| String::from_utf8_lossy(json.text()).into_owned());
+        let text = |name: &str| optional(name)?.filter(|text| !text.is_empty()).ok_or(malformed);
+        let principal = json.field("principal").map(|json| String::from_utf8_lossy(json.text()).into_owned());
         let envelope = Self {
             id: text("id")?,
             dedup: optional("dedup")?,
@@ -160,11 +135,7 @@ impl Envelope {
             route: text("route")?,
             method: text("method")?,
             path: text("path")?,
-            headers: headers(
-                json.unique_field("headers")
-                    .map_err(|_| malformed)?
-                    .ok_or(malformed)?,
-            )?,
+            headers: headers(json.unique_field("headers").map_err(|_| malformed)?.ok_or(malformed)?)?,
             // Whoever may publish to the topic may write anything here; only the seal says who did.
             principal: principal.filter(|_| keys.is_some()),
             trace: optional("trace")?,
@@ -176,27 +147,12 @@ impl Envelope {
 /// The seal is the last member, so what it seals is the line up to here.
 const MAC: &str = ",\"mac\":{\"key\":";
 
-fn check_seal(
-    keys: &LogKeys,
-    json: Json<'_>,
-    line: &[u8],
-    body: &[u8],
-) -> Result<(), EnvelopeError> {
+fn check_seal(keys: &LogKeys, json: Json<'_>, line: &[u8], body: &[u8]) -> Result<(), EnvelopeError> {
     let unsealed = EnvelopeError::Unsealed;
-    let mac = json
-        .unique_field("mac")
-        .map_err(|_| unsealed)?
-        .ok_or(unsealed)?;
+    let mac = json.unique_field("mac").map_err(|_| unsealed)?.ok_or(unsealed)?;
     let id = mac.field("key").and_then(Json::str).ok_or(unsealed)?;
-    let tag = mac
-        .field("hs256")
-        .and_then(Json::str)
-        .and_then(|tag| from_base64(tag.as_bytes()));
-    let key = keys
-        .0
-        .iter()
-        .find(|key| key.id == id)
-        .ok_or(EnvelopeError::UnknownKey)?;
+    let tag = mac.field("hs256").and_then(Json::str).and_then(|tag| from_base64(tag.as_bytes()));
+    let key = keys.0.iter().find(|key| key.id == id).ok_or(EnvelopeError::UnknownKey)?;
     let mut seal = MAC.as_bytes().to_vec();
     write_string(&mut seal, &id);
     let sealed = line

@@ -51,7 +51,7 @@ impl Host for Envoy {
     }
 
     fn set_headers(&self, map: Map, headers: &Headers) {
-        let pairs = headers.iter().map(|(name, value)| (name, value)).collect();
+        let pairs = headers.iter().collect();
         let _ = hostcalls::set_map_bytes(map_type(map), pairs);
     }
 
@@ -67,10 +67,7 @@ impl Host for Envoy {
         let _ = hostcalls::set_buffer(buffer_type(body), 0, length, bytes);
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the flow calls this, once a stream"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the flow calls this, once a stream")]
     fn resume(&self, phase: Phase) {
         let _ = match phase {
             Phase::Request => hostcalls::resume_http_request(),
@@ -79,11 +76,7 @@ impl Host for Envoy {
     }
 
     fn reply(&self, reply: &Reply) {
-        let headers = reply
-            .headers
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let _ = hostcalls::send_http_response(reply.status, headers, Some(&reply.body));
     }
 
@@ -95,10 +88,7 @@ impl Host for Envoy {
         let _ = hostcalls::set_property(vec![name], Some(value));
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the runtime calls this, and waits for each token"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the runtime calls this, and waits for each token")]
     fn dispatch(&self, call: &Call) -> Result<u32, HostError> {
         let mut headers = vec![
             (":method", call.method),
@@ -106,20 +96,14 @@ impl Host for Envoy {
             (":authority", call.authority.as_str()),
             (":path", call.path.as_str()),
         ];
-        headers.extend(
-            call.headers
-                .iter()
-                .map(|(name, value)| (*name, value.as_str())),
-        );
+        headers.extend(call.headers.iter().map(|(name, value)| (*name, value.as_str())));
         let body = (!call.body.is_empty()).then_some(call.body.as_slice());
         let timeout = Duration::from_millis(call.timeout_ms);
         hostcalls::dispatch_http_call(&call.cluster, headers, body, vec![], timeout).map_err(error)
     }
 
     fn foreign(&self, name: &str, argument: &[u8]) -> Result<Vec<u8>, HostError> {
-        hostcalls::call_foreign_function(name, Some(argument))
-            .map(Option::unwrap_or_default)
-            .map_err(error)
+        hostcalls::call_foreign_function(name, Some(argument)).map(Option::unwrap_or_default).map_err(error)
     }
 
     fn register_queue(&self, name: &str) -> Option<u32> {

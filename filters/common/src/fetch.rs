@@ -4,8 +4,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use crate::event::Event;
 use crate::host::Level;
-use crate::runtime::{Event, Runtime, Story};
+use crate::runtime::{Runtime, Story};
 
 /// The least time between two fetches of the same thing, in milliseconds. An attacker chooses
 /// unknown key ids and wrong signatures, so this bounds what they can make us ask for.
@@ -74,9 +75,7 @@ impl<T: Clone + 'static> Shared<T> {
         let now = self.0.runtime.host().now_ms();
         let (value, ages) = {
             let fetched = self.0.fetched.borrow();
-            let fetched = fetched
-                .as_ref()
-                .filter(|fetched| now < fetched.expires_ms)?;
+            let fetched = fetched.as_ref().filter(|fetched| now < fetched.expires_ms)?;
             (fetched.value.clone(), now >= fetched.refresh_ms)
         };
         if ages {
@@ -129,9 +128,7 @@ impl<T: Clone + 'static> Shared<T> {
         self.0.in_flight.replace(Some(event.clone()));
         self.0.last_start_ms.set(now);
         let shared = self.clone();
-        self.0
-            .runtime
-            .spawn(Box::pin(async move { shared.run().await }));
+        self.0.runtime.spawn(Box::pin(async move { shared.run().await }));
         Some(event)
     }
 
@@ -142,9 +139,7 @@ impl<T: Clone + 'static> Shared<T> {
                 state.fetched.replace(Some(fetched));
             }
             Err(_) => {
-                state
-                    .not_before_ms
-                    .set(state.runtime.host().now_ms() + COOL_DOWN_MS);
+                state.not_before_ms.set(state.runtime.host().now_ms() + COOL_DOWN_MS);
                 let mut line = String::from("lockgate filter=");
                 line.push_str(state.runtime.filter());
                 line.push_str(" could not fetch: ");

@@ -23,8 +23,11 @@ pub struct Definition {
     /// Counters that are reported from the start, as parts of their names.
     pub counters: &'static [&'static [&'static str]],
     /// Configuration as written → filter as used.
-    pub configure: fn(&Fields<'_>, &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError>,
+    pub configure: Configure,
 }
+
+/// Reads a filter's configuration.
+pub type Configure = fn(&Fields<'_>, &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError>;
 
 /// How a request's story ends.
 pub enum Verdict {
@@ -129,12 +132,10 @@ impl Stream {
         if !self.has_body() {
             return false;
         }
-        self.host()
-            .set_body(Body::Request, self.0.body_bytes.get(), bytes);
+        self.host().set_body(Body::Request, self.0.body_bytes.get(), bytes);
         let mut length = String::new();
         crate::encoding::push_decimal(&mut length, bytes.len() as u64);
-        self.host()
-            .set_header(Map::Request, "content-length", Some(length.as_bytes()));
+        self.host().set_header(Map::Request, "content-length", Some(length.as_bytes()));
         true
     }
 
@@ -200,18 +201,13 @@ impl Flow {
         let stream = Stream(Rc::new(StreamState {
             runtime: self.runtime.clone(),
             headers: self.runtime.host().headers(Map::Request),
-            body: Cell::new(if end_of_stream {
-                BodyState::Absent
-            } else {
-                BodyState::Arriving
-            }),
+            body: Cell::new(if end_of_stream { BodyState::Absent } else { BodyState::Arriving }),
             body_bytes: Cell::new(0),
             body_limit: Cell::new(0),
             response_discarded: Cell::new(false),
         }));
         self.stream.replace(Some(stream.clone()));
-        self.story
-            .replace(Some(self.filter.clone().request(stream)));
+        self.story.replace(Some(self.filter.clone().request(stream)));
         self.step()
     }
 
@@ -253,13 +249,12 @@ impl Flow {
             return Step::Continue;
         }
         let response = self.response.take();
-        self.story
-            .replace(response.map(|response| -> Story<Verdict> {
-                Box::pin(async move {
-                    response.await;
-                    Verdict::Continue
-                })
-            }));
+        self.story.replace(response.map(|response| -> Story<Verdict> {
+            Box::pin(async move {
+                response.await;
+                Verdict::Continue
+            })
+        }));
         self.step()
     }
 
@@ -271,20 +266,12 @@ impl Flow {
         {
             self.runtime.host().set_body(Body::Response, length, b"");
         }
-        if self.is_waiting() {
-            Step::Pause
-        } else {
-            Step::Continue
-        }
+        if self.is_waiting() { Step::Pause } else { Step::Continue }
     }
 
     /// The response's trailers are there.
     pub fn on_response_trailers(&self) -> Step {
-        if self.is_waiting() {
-            Step::Pause
-        } else {
-            Step::Continue
-        }
+        if self.is_waiting() { Step::Pause } else { Step::Continue }
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -362,11 +349,7 @@ impl Flow {
 /// A client's value as it may stand in a log line: at most 64 characters, and only those of ids.
 pub fn loggable(value: &str) -> String {
     let id = |c: char| {
-        if c.is_ascii_alphanumeric() || "-_.:".contains(c) {
-            c
-        } else {
-            '?'
-        }
+        if c.is_ascii_alphanumeric() || "-_.:".contains(c) { c } else { '?' }
     };
     value.chars().take(64).map(id).collect()
 }

@@ -17,31 +17,21 @@ pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// The pairs of a form, in order. `a` stands for `a=`; empty pieces between `&` are passed over.
 pub fn pairs(body: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, FormError>> {
-    body.split(|byte| *byte == b'&')
-        .filter(|piece| !piece.is_empty())
-        .map(|piece| {
-            let mut parts = piece.splitn(2, |byte| *byte == b'=');
-            let (name, value) = (
-                parts.next().unwrap_or_default(),
-                parts.next().unwrap_or_default(),
-            );
-            Ok((decode(name)?, decode(value)?))
-        })
+    body.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
+        let mut parts = piece.splitn(2, |byte| *byte == b'=');
+        let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        Ok((decode(name)?, decode(value)?))
+    })
 }
 
 /// The first value of `name`, in a form that can be read up to there.
 pub fn first<'a>(body: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
-    pairs(body)
-        .map_while(Result::ok)
-        .find(|(other, _)| other == name)
-        .map(|(_, value)| value)
+    pairs(body).map_while(Result::ok).find(|(other, _)| other == name).map(|(_, value)| value)
 }
 
 fn decode(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
     if !text.iter().any(|byte| matches!(byte, b'+' | b'%')) {
-        return std::str::from_utf8(text)
-            .map(Cow::Borrowed)
-            .map_err(|_| FormError::NotUtf8);
+        return std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_| FormError::NotUtf8);
     }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
@@ -62,9 +52,7 @@ fn decode(text: &[u8]) -> Result<Cow<'_, str>, FormError> {
             other => *other,
         });
     }
-    String::from_utf8(out)
-        .map(Cow::Owned)
-        .map_err(|_| FormError::NotUtf8)
+    String::from_utf8(out).map(Cow::Owned).map_err(|_| FormError::NotUtf8)
 }
 
 #[cfg(test)]
@@ -73,14 +61,9 @@ mod tests {
 
     #[test]
     fn pairs_are_decoded_in_order() {
-        let read: Vec<_> = pairs(b"a=1+2&b=%C3%A9&&c&=x&a=%2B")
-            .map(Result::unwrap)
-            .collect();
+        let read: Vec<_> = pairs(b"a=1+2&b=%C3%A9&&c&=x&a=%2B").map(Result::unwrap).collect();
         let pairs: Vec<(&str, &str)> = read.iter().map(|(a, b)| (&**a, &**b)).collect();
-        assert_eq!(
-            pairs,
-            [("a", "1 2"), ("b", "é"), ("c", ""), ("", "x"), ("a", "+")]
-        );
+        assert_eq!(pairs, [("a", "1 2"), ("b", "é"), ("c", ""), ("", "x"), ("a", "+")]);
     }
 
     #[test]

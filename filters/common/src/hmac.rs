@@ -5,9 +5,7 @@ use sha2::Sha256;
 
 /// The MAC of the pieces, one after the other.
 pub fn sign(key: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
-    over(key, pieces)
-        .map(|mac| mac.finalize().into_bytes().to_vec())
-        .unwrap_or_default()
+    over(key, pieces).map(|mac| mac.finalize().into_bytes().to_vec()).unwrap_or_default()
 }
 
 /// Whether `tag` is the MAC of the pieces.
@@ -33,16 +31,9 @@ mod tests {
         let tag = sign(b"Jefe", &[b"what do ya want ", b"for nothing?"]);
         let mut hex = String::new();
         crate::encoding::push_hex(&mut hex, &tag);
-        assert_eq!(
-            hex,
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-        );
+        assert_eq!(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
         assert!(verify(b"Jefe", &[b"what do ya want for nothing?"], &tag));
         assert!(!verify(b"Jeff", &[b"what do ya want for nothing?"], &tag));
-        assert!(!verify(
-            b"Jefe",
-            &[b"what do ya want for nothing?"],
-            &tag[..31]
-        ));
+        assert!(!verify(b"Jefe", &[b"what do ya want for nothing?"], &tag[..31]));
     }
 }

@@ -16,16 +16,12 @@ impl Headers {
 
     /// The pairs, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
     /// The first value of `name`. For decisions use [`Headers::single`].
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(other, _)| *other == name)
-            .map(|(_, value)| value)
+        self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
     /// The one value of `name`. "The first valid one wins" is how checks are bypassed, so a second
@@ -59,20 +55,12 @@ pub struct Reply {
 impl Reply {
     /// An answer without a body.
     pub fn empty(status: u32) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
     /// An answer with a body of the given media type.
     pub fn with_body(status: u32, content_type: &str, body: Vec<u8>) -> Self {
-        Self {
-            status,
-            headers: vec![("content-type", content_type.to_owned())],
-            body,
-        }
+        Self { status, headers: vec![("content-type", content_type.to_owned())], body }
     }
 }
 
@@ -127,17 +115,8 @@ mod tests {
 
     #[test]
     fn a_refusal_for_now_says_when_to_come_again() {
-        let refusal = Refusal {
-            status: 503,
-            reason: "r",
-            sentence: "Not now.",
-        };
-        assert!(
-            refusal
-                .reply()
-                .headers
-                .contains(&("retry-after", "1".to_owned()))
-        );
+        let refusal = Refusal { status: 503, reason: "r", sentence: "Not now." };
+        assert!(refusal.reply().headers.contains(&("retry-after", "1".to_owned())));
         assert_eq!(refusal.reply().body, b"Not now.\n");
     }
 }

@@ -55,9 +55,7 @@ pub enum Kind {
 impl<'a> Json<'a> {
     /// Checks a whole text, in one pass. White space around the value is allowed, nothing else.
     pub fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
-        let text = str::from_utf8(text).map_err(|error| JsonError::Syntax {
-            at: error.valid_up_to(),
-        })?;
+        let text = str::from_utf8(text).map_err(|error| JsonError::Syntax { at: error.valid_up_to() })?;
         let mut scanner = Scanner { text, at: 0 };
         let value = scanner.value()?;
         scanner.space();
@@ -111,10 +109,7 @@ impl<'a> Json<'a> {
 
     /// The member `name` of an object; of several the last, as ECMAScript and `serde_json` have it.
     pub fn field(self, name: &str) -> Option<Json<'a>> {
-        self.members()
-            .filter(|(other, _)| other == name)
-            .last()
-            .map(|(_, value)| value)
+        self.members().filter(|(other, _)| other == name).last().map(|(_, value)| value)
     }
 
     /// The member `name` of an object, which must not stand there twice: for tokens and
@@ -179,11 +174,8 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
     loop {
-        let plain = rest
-            .iter()
-            .position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\'));
-        let Some((run, [byte, tail @ ..])) = plain.and_then(|plain| rest.split_at_checked(plain))
-        else {
+        let plain = rest.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\'));
+        let Some((run, [byte, tail @ ..])) = plain.and_then(|plain| rest.split_at_checked(plain)) else {
             break;
         };
         out.extend_from_slice(run);
@@ -197,11 +189,7 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
             b'"' | b'\\' => out.push(*byte),
             _ => {
                 let low = byte & 0xf;
-                let digit = if low < 10 {
-                    b'0' + low
-                } else {
-                    b'a' + low - 10
-                };
+                let digit = if low < 10 { b'0' + low } else { b'a' + low - 10 };
                 out.extend_from_slice(&[b'u', b'0', b'0', b'0' + (byte >> 4), digit]);
             }
         }

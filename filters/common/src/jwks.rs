@@ -47,12 +47,7 @@ impl Keys {
     /// Reads a set. Keys of other types or uses, and RSA keys under 2,048 bits, are passed over.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let json = Json::parse(text).ok()?;
-        let keys: Vec<Key> = json
-            .field("keys")?
-            .elements()
-            .take(MAX_KEYS)
-            .filter_map(key)
-            .collect();
+        let keys: Vec<Key> = json.field("keys")?.elements().take(MAX_KEYS).filter_map(key).collect();
         (!keys.is_empty()).then_some(Self(keys))
     }
 
@@ -72,10 +67,7 @@ pub fn shared(runtime: &Rc<Runtime>, service: Service) -> Shared<Rc<Keys>> {
             let (runtime, call) = (fetching.clone(), service.anonymous_get(""));
             Box::pin(async move {
                 let answer = runtime.call(call).await;
-                let keys = answer
-                    .is_success()
-                    .then(|| Keys::parse(&answer.body))
-                    .flatten();
+                let keys = answer.is_success().then(|| Keys::parse(&answer.body)).flatten();
                 let now = runtime.host().now_ms();
                 keys.map(|keys| Fetched {
                     value: Rc::new(keys),
@@ -95,33 +87,22 @@ fn key(json: Json<'_>) -> Option<Key> {
         return None;
     }
     let (algorithm, name, spki) = match text("kty")?.as_ref() {
-        "RSA" => (
-            Algorithm::Rs256,
-            "RS256",
-            rsa_spki(&bytes("n")?, &bytes("e")?)?,
-        ),
-        "EC" if text("crv")? == "P-256" => (
-            Algorithm::Es256,
-            "ES256",
-            p256_spki(&bytes("x")?, &bytes("y")?)?,
-        ),
+        "RSA" => (Algorithm::Rs256, "RS256", rsa_spki(&bytes("n")?, &bytes("e")?)?),
+        "EC" if text("crv")? == "P-256" => {
+            (Algorithm::Es256, "ES256", p256_spki(&bytes("x")?, &bytes("y")?)?)
+        }
         _ => return None,
     };
     if text("alg").is_some_and(|given| given != name) {
         return None;
     }
-    Some(Key {
-        id: text("kid")?.into_owned(),
-        algorithm,
-        spki,
-    })
+    Some(Key { id: text("kid")?.into_owned(), algorithm, spki })
 }
 
 /// RSAPublicKey in SubjectPublicKeyInfo (RFC 8017, A.1.1; RFC 3279, 2.3.1).
 fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Option<Vec<u8>> {
-    const RSA_ENCRYPTION: &[u8] = &[
-        0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
-    ];
+    const RSA_ENCRYPTION: &[u8] =
+        &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
     let modulus = modulus.get(modulus.iter().position(|byte| *byte != 0)?..)?;
     if modulus.len() < MIN_RSA_BYTES || exponent.is_empty() || exponent.len() > 8 {
         return None;
@@ -141,8 +122,8 @@ fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Option<Vec<u8>> {
 /// An uncompressed point in SubjectPublicKeyInfo (RFC 5480, section 2).
 fn p256_spki(x: &[u8], y: &[u8]) -> Option<Vec<u8>> {
     const EC_P256: &[u8] = &[
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
-        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+        0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
     ];
     (x.len() == 32 && y.len() == 32).then(|| [EC_P256, x, y].concat())
 }

@@ -57,10 +57,7 @@ impl Token {
         else {
             return Err(TokenError::Malformed);
         };
-        let signed = token
-            .get(..header.len() + 1 + payload.len())
-            .unwrap_or_default()
-            .to_vec();
+        let signed = token.get(..header.len() + 1 + payload.len()).unwrap_or_default().to_vec();
         let decode = |part| from_base64url(part).ok_or(TokenError::Malformed);
         let (header, claims, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
         let header = Json::parse(&header).map_err(|_| TokenError::Malformed)?;
@@ -74,22 +71,11 @@ impl Token {
         };
         let key_id = text(header, "kid")?;
         Json::parse(&claims).map_err(|_| TokenError::Malformed)?;
-        Ok(Self {
-            algorithm,
-            key_id,
-            signed,
-            signature,
-            claims,
-        })
+        Ok(Self { algorithm, key_id, signed, signature, claims })
     }
 
     /// Checks issuer, audience and times. Cheap, so it comes before the signature.
-    pub fn expect(
-        &self,
-        issuers: &[String],
-        audience: &str,
-        now_ms: u64,
-    ) -> Result<(), TokenError> {
+    pub fn expect(&self, issuers: &[String], audience: &str, now_ms: u64) -> Result<(), TokenError> {
         let claims = self.claims()?;
         if !issuers.contains(&text(claims, "iss")?) {
             return Err(TokenError::Issuer);
@@ -134,10 +120,7 @@ impl Token {
 /// A claim that must be a text, and stand once: two readers of a repeated name may believe
 /// different ones.
 pub fn text(json: Json<'_>, name: &str) -> Result<String, TokenError> {
-    unique(json, name)?
-        .and_then(Json::str)
-        .map(|text| text.into_owned())
-        .ok_or(TokenError::Malformed)
+    unique(json, name)?.and_then(Json::str).map(|text| text.into_owned()).ok_or(TokenError::Malformed)
 }
 
 fn unique<'a>(json: Json<'a>, name: &str) -> Result<Option<Json<'a>>, TokenError> {
@@ -149,14 +132,8 @@ fn seconds(claims: Json<'_>, name: &str) -> Result<Option<u64>, TokenError> {
     let Some(json) = unique(claims, name)? else {
         return Ok(None);
     };
-    let whole = json
-        .text()
-        .split(|byte| *byte == b'.')
-        .next()
-        .unwrap_or_default();
-    let digits = std::str::from_utf8(whole)
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let whole = json.text().split(|byte| *byte == b'.').next().unwrap_or_default();
+    let digits = std::str::from_utf8(whole).ok().and_then(|text| text.parse().ok());
     digits.map(Some).ok_or(TokenError::Malformed)
 }
 
@@ -172,12 +149,7 @@ fn verify(host: &dyn Host, key: &Key, signed: &[u8], signature: &[u8]) -> Result
     // VerifySignatureArguments of Envoy's foreign function: hash_function, public_key, signature,
     // text, each a field of length-delimited bytes.
     let mut argument = Vec::new();
-    for (tag, bytes) in [
-        (1, b"sha256".as_slice()),
-        (2, &key.spki),
-        (3, signature),
-        (4, signed),
-    ] {
+    for (tag, bytes) in [(1, b"sha256".as_slice()), (2, &key.spki), (3, signature), (4, signed)] {
         argument.push((tag << 3) | 2);
         push_varint(&mut argument, bytes.len());
         argument.extend_from_slice(bytes);

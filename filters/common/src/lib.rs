@@ -1,7 +1,7 @@
 //! What two filters or more share, and nothing that one of them would not need anyway.
 //!
 //! - [`host`]: what a filter may ask of the proxy; `envoy` and `shell` are its proxy-wasm side
-//! - [`runtime`], [`flow`]: who waits for what; a stream's story as one future
+//! - [`runtime`], [`flow`], [`event`], [`answer`]: who waits for what; a stream's story as one future
 //! - [`fetch`]: one fetch for many streams; [`access_token`], [`jwks`] and [`secret`] are such
 //! - [`publish`], [`envelope`], [`header_policy`]: the write-ahead log's common part
 //! - [`jwt`]: checking a token, its signature verified by the proxy
@@ -9,9 +9,11 @@
 //! - [`http`], [`form`], [`encoding`], [`hmac`]: plain values
 
 pub mod access_token;
+pub mod answer;
 pub mod config;
 pub mod encoding;
 pub mod envelope;
+pub mod event;
 pub mod fetch;
 pub mod flow;
 pub mod form;
@@ -22,6 +24,7 @@ pub mod http;
 pub mod json;
 pub mod jwks;
 pub mod jwt;
+mod metrics;
 pub mod publish;
 pub mod rules;
 pub mod runtime;

@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::access_token::AccessTokens;
+use crate::answer::Answer;
 use crate::encoding::base64;
+use crate::event::Event;
 use crate::json::{Json, write_string};
-use crate::runtime::{Answer, Event, Runtime};
+use crate::runtime::Runtime;
 use crate::services::Services;
 
 /// Pub/Sub's limit for one request (cloud.google.com/pubsub/quotas#resource_limits).
@@ -97,12 +99,7 @@ pub fn is_topic(topic: &str) -> bool {
 
 impl Publisher {
     /// A publisher to `topic`, its full name.
-    pub fn new(
-        runtime: &Rc<Runtime>,
-        services: &Rc<Services>,
-        tokens: &AccessTokens,
-        topic: &str,
-    ) -> Self {
+    pub fn new(runtime: &Rc<Runtime>, services: &Rc<Services>, tokens: &AccessTokens, topic: &str) -> Self {
         Self(Rc::new(State {
             runtime: runtime.clone(),
             services: services.clone(),
@@ -120,20 +117,13 @@ impl Publisher {
             return Err(PublishError::Busy);
         }
         let done = Event::default();
-        state.queue.borrow_mut().push_back(Queued {
-            message,
-            deadline,
-            done: done.clone(),
-        });
+        state.queue.borrow_mut().push_back(Queued { message, deadline, done: done.clone() });
         if state.flushing.get() == 0 {
             self.flush();
         }
         let stalled = (state.runtime.host().now_ms() + STALLED_MS).min(deadline);
         let mut result = done.wait(&state.runtime, stalled).await;
-        if result.is_none()
-            && !state.queue.borrow().is_empty()
-            && state.flushing.get() < MAX_IN_FLIGHT
-        {
+        if result.is_none() && !state.queue.borrow().is_empty() && state.flushing.get() < MAX_IN_FLIGHT {
             self.flush();
         }
         if result.is_none() {
@@ -183,11 +173,7 @@ impl Publisher {
     async fn send(&self, batch: &[Queued]) -> Result<(), PublishError> {
         let state = &self.0;
         let host = state.runtime.host();
-        let deadline = batch
-            .iter()
-            .map(|queued| queued.deadline)
-            .max()
-            .unwrap_or_default();
+        let deadline = batch.iter().map(|queued| queued.deadline).max().unwrap_or_default();
         let mut body = b"{\"messages\":[".to_vec();
         for (index, queued) in batch.iter().enumerate() {
             if index > 0 {
@@ -199,21 +185,12 @@ impl Publisher {
 
         let mut attempts = 0;
         loop {
-            let token = state
-                .tokens
-                .value(deadline)
-                .await
-                .map_err(|_| PublishError::Unauthorized)?;
+            let token = state.tokens.value(deadline).await.map_err(|_| PublishError::Unauthorized)?;
             let started = host.now_ms();
-            let mut call = state
-                .services
-                .pubsub
-                .post_json(&state.path, &token, body.clone());
+            let mut call = state.services.pubsub.post_json(&state.path, &token, body.clone());
             call.timeout_ms = ATTEMPT_MS.min(deadline.saturating_sub(started)).max(1);
             let answer = state.runtime.call(call).await;
-            state
-                .runtime
-                .record_ms(&["publish_ms"], host.now_ms().saturating_sub(started));
+            state.runtime.record_ms(&["publish_ms"], host.now_ms().saturating_sub(started));
             if is_stored(&answer, batch.len()) {
                 return Ok(());
             }

@@ -25,20 +25,13 @@ enum PathMatch {
 
 /// Says that no rule fits. A filter that was switched on for a path it has no rule for is a mistake
 /// in the configuration, and a mistake refuses.
-pub const NO_RULE: Refusal = Refusal {
-    status: 403,
-    reason: "no_rule",
-    sentence: "This address is not open.",
-};
+pub const NO_RULE: Refusal =
+    Refusal { status: 403, reason: "no_rule", sentence: "This address is not open." };
 
 impl Match {
     /// Reads a rule's `match`.
     pub fn from_config(json: Json<'_>, path: &str) -> Result<Self, ConfigError> {
-        let fields = Fields::new(
-            json,
-            path,
-            &["path", "path_prefix", "pattern", "methods", "hosts"],
-        )?;
+        let fields = Fields::new(json, path, &["path", "path_prefix", "pattern", "methods", "hosts"])?;
         let one_path = "exactly one of path, path_prefix, pattern";
         let given = (
             fields.optional_text("path")?,
@@ -51,40 +44,27 @@ impl Match {
             (None, Some(prefix), None) if prefix.starts_with('/') && !prefix.ends_with('/') => {
                 PathMatch::Prefix(prefix)
             }
-            (None, None, Some(pattern)) => {
-                PathMatch::Pattern(segments(&pattern).ok_or_else(|| {
-                    fields.error("pattern", "segments behind \"/\", each a text, * or **")
-                })?)
-            }
+            (None, None, Some(pattern)) => PathMatch::Pattern(
+                segments(&pattern)
+                    .ok_or_else(|| fields.error("pattern", "segments behind \"/\", each a text, * or **"))?,
+            ),
             (Some(_), None, None) => {
                 return Err(fields.error("path", "a path that begins with \"/\""));
             }
             (None, Some(_), None) => {
-                return Err(
-                    fields.error("path_prefix", "whole segments: \"/\" in front, none behind")
-                );
+                return Err(fields.error("path_prefix", "whole segments: \"/\" in front, none behind"));
             }
             _ => return Err(fields.error("path", one_path)),
         };
         let methods = fields.texts("methods")?;
-        if methods
-            .iter()
-            .any(|method| !method.bytes().all(|byte| byte.is_ascii_uppercase()))
-        {
+        if methods.iter().any(|method| !method.bytes().all(|byte| byte.is_ascii_uppercase())) {
             return Err(fields.error("methods", "upper-case methods"));
         }
         let hosts = fields.texts("hosts")?;
-        if hosts.iter().any(|host| {
-            host.bytes()
-                .any(|byte| byte.is_ascii_uppercase() || byte == b':')
-        }) {
+        if hosts.iter().any(|host| host.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b':')) {
             return Err(fields.error("hosts", "lower-case hosts without a port"));
         }
-        Ok(Self {
-            path,
-            methods,
-            hosts,
-        })
+        Ok(Self { path, methods, hosts })
     }
 
     /// Whether a request meets it. `host` may carry a port, which is ignored.
@@ -92,11 +72,7 @@ impl Match {
         let path = path_without_query(target);
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
         (self.methods.is_empty() || self.methods.iter().any(|other| other == method))
-            && (self.hosts.is_empty()
-                || self
-                    .hosts
-                    .iter()
-                    .any(|other| other.eq_ignore_ascii_case(host)))
+            && (self.hosts.is_empty() || self.hosts.iter().any(|other| other.eq_ignore_ascii_case(host)))
             && match &self.path {
                 PathMatch::Exact(exact) => path == exact,
                 PathMatch::Prefix(prefix) => path
@@ -109,24 +85,12 @@ impl Match {
 
 /// The first rule that the stream's request meets.
 pub fn first_fit<'a, R>(rules: &'a [(Match, R)], stream: &Stream) -> Result<&'a R, Refusal> {
-    let (method, host, path) = (
-        stream.text(":method"),
-        stream.text(":authority"),
-        stream.text(":path"),
-    );
-    rules
-        .iter()
-        .find(|(rule, _)| rule.fits(method, host, path))
-        .map(|(_, settings)| settings)
-        .ok_or(NO_RULE)
+    let (method, host, path) = (stream.text(":method"), stream.text(":authority"), stream.text(":path"));
+    rules.iter().find(|(rule, _)| rule.fits(method, host, path)).map(|(_, settings)| settings).ok_or(NO_RULE)
 }
 
 fn segments(pattern: &str) -> Option<Vec<String>> {
-    let segments: Vec<String> = pattern
-        .strip_prefix('/')?
-        .split('/')
-        .map(str::to_owned)
-        .collect();
+    let segments: Vec<String> = pattern.strip_prefix('/')?.split('/').map(str::to_owned).collect();
     let whole = |segment: &String| !segment.contains('*') || segment == "*" || segment == "**";
     segments.iter().all(whole).then_some(segments)
 }
@@ -158,11 +122,7 @@ fn pattern_fits(pattern: &[String], path: &str) -> bool {
             }
         }
     }
-    pattern
-        .get(at..)
-        .unwrap_or_default()
-        .iter()
-        .all(|rest| rest == "**")
+    pattern.get(at..).unwrap_or_default().iter().all(|rest| rest == "**")
 }
 
 #[cfg(test)]
@@ -195,9 +155,7 @@ mod tests {
     fn a_pattern_is_anchored() {
         let pattern = r#"{"pattern":"/a/*/c/**"}"#;
         assert!(fits(pattern, "/a/b/c") && fits(pattern, "/a/b/c/d/e"));
-        assert!(
-            !fits(pattern, "/x/a/b/c") && !fits(pattern, "/a/b/b/c") && !fits(pattern, "/a//c")
-        );
+        assert!(!fits(pattern, "/x/a/b/c") && !fits(pattern, "/a/b/b/c") && !fits(pattern, "/a//c"));
         assert!(fits(r#"{"pattern":"/**/end"}"#, "/a/end/b/end"));
         assert!(!fits(r#"{"pattern":"/**/end"}"#, "/a/end/b"));
         assert!(rule(r#"{"pattern":"/a*"}"#).is_err() && rule(r#"{"pattern":"a"}"#).is_err());
@@ -212,12 +170,7 @@ mod tests {
 
     #[test]
     fn a_match_without_one_path_is_refused() {
-        for text in [
-            "{}",
-            r#"{"path":"/a","pattern":"/a"}"#,
-            r#"{"path":"a"}"#,
-            r#"{"path_prefix":"/a/"}"#,
-        ] {
+        for text in ["{}", r#"{"path":"/a","pattern":"/a"}"#, r#"{"path":"a"}"#, r#"{"path_prefix":"/a/"}"#] {
             assert!(rule(text).is_err(), "{text}");
         }
     }

@@ -12,9 +12,11 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
+use crate::answer::Answer;
+use crate::event::Event;
 use crate::flow::Flow;
-use crate::host::{Body, Call, Host, Level, Map};
-use crate::http::Headers;
+use crate::host::{Call, Host, Level};
+use crate::metrics::Metrics;
 
 /// A future of a stream or a task. Boxed, because it must not move while it waits.
 pub type Story<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -26,40 +28,6 @@ const TICK_MS: u64 = 50;
 /// Streams that may wait for the root at once, in one worker. Beyond it a request is refused with
 /// 503, so that a queue that does not answer cannot fill the memory of the proxy.
 pub const MAX_WAITING: usize = 512;
-
-/// The answer to a call.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Status; 503 and 504 are also the proxy's own, when it could not reach the service or the
-    /// service was too slow. 0: the connection was reset, or the answer was over the proxy's limit.
-    pub status: u16,
-    /// Body, at most [`MAX_ANSWER_BYTES`].
-    pub body: Rc<Vec<u8>>,
-    /// Headers.
-    pub headers: Rc<Headers>,
-}
-
-impl Answer {
-    const NONE: u16 = 0;
-
-    /// The connection was reset, or the call could not be sent.
-    pub fn none() -> Self {
-        Self {
-            status: Self::NONE,
-            body: Rc::default(),
-            headers: Rc::default(),
-        }
-    }
-
-    /// 2xx.
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-}
-
-/// The largest answer that is read. Key sets and secrets are a few kilobytes (Secret Manager's
-/// limit for a version is 64 KiB).
-pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// One root context's streams, tasks, calls and deadlines.
 pub struct Runtime {
@@ -75,16 +43,18 @@ pub struct Runtime {
     ready: RefCell<VecDeque<Owner>>,
     calls: RefCell<Vec<(u32, Event<Answer>)>>,
     deadlines: RefCell<Vec<(u64, Owner)>>,
-    metrics: RefCell<Vec<(Vec<&'static str>, Option<u32>)>>,
+    metrics: Metrics,
 }
 
+/// Who waits.
 #[derive(Clone)]
-enum Owner {
+pub(crate) enum Owner {
     Stream(Weak<Flow>),
     Task(Rc<Task>),
 }
 
-struct Task(RefCell<Option<Story<()>>>);
+/// A root's story.
+pub(crate) struct Task(RefCell<Option<Story<()>>>);
 
 impl Runtime {
     /// A runtime for the root context `root` of the filter `filter`.
@@ -102,7 +72,7 @@ impl Runtime {
             ready: RefCell::default(),
             calls: RefCell::default(),
             deadlines: RefCell::default(),
-            metrics: RefCell::default(),
+            metrics: Metrics::new(filter),
         })
     }
 
@@ -140,8 +110,7 @@ impl Runtime {
         match self.host.dispatch(&call) {
             Ok(token) => self.calls.borrow_mut().push((token, event.clone())),
             Err(_) => {
-                let mut line =
-                    String::from("lockgate call not sent: the cluster is missing or full: ");
+                let mut line = String::from("lockgate call not sent: the cluster is missing or full: ");
                 line.push_str(&call.cluster);
                 self.host.log(Level::Error, &line);
                 return Answer::none();
@@ -149,10 +118,7 @@ impl Runtime {
         }
         // The proxy's own deadline ends a call, so this one only guards against a lost answer.
         let deadline = self.host.now_ms() + call.timeout_ms + 1_000;
-        event
-            .wait(self, deadline)
-            .await
-            .unwrap_or_else(Answer::none)
+        event.wait(self, deadline).await.unwrap_or_else(Answer::none)
     }
 
     /// Waits until `until` (milliseconds since 1970), or up to a tick longer.
@@ -168,37 +134,17 @@ impl Runtime {
 
     /// Counts one under `lockgate.<filter>.<parts joined by dots>`.
     pub fn count(&self, parts: &[&'static str]) {
-        if let Some(metric) = self.metric(crate::host::Metric::Counter, parts) {
-            self.host.increment(metric);
-        }
+        self.metrics.count(&*self.host, parts);
     }
 
     /// Records milliseconds in the histogram of that name.
     pub fn record_ms(&self, parts: &[&'static str], ms: u64) {
-        if let Some(metric) = self.metric(crate::host::Metric::Histogram, parts) {
-            self.host.record(metric, ms);
-        }
+        self.metrics.record_ms(&*self.host, parts, ms);
     }
 
     /// Defines a counter, so that it is reported as zero before it first counts.
     pub fn define_counter(&self, parts: &[&'static str]) {
-        self.metric(crate::host::Metric::Counter, parts);
-    }
-
-    fn metric(&self, kind: crate::host::Metric, parts: &[&'static str]) -> Option<u32> {
-        let mut metrics = self.metrics.borrow_mut();
-        if let Some((_, id)) = metrics.iter().find(|(other, _)| other == parts) {
-            return *id;
-        }
-        let mut name = String::from("lockgate.");
-        name.push_str(&self.filter.replace('-', "_"));
-        for part in parts {
-            name.push('.');
-            name.push_str(part);
-        }
-        let id = self.host.define_metric(kind, &name);
-        metrics.push((parts.to_vec(), id));
-        id
+        self.metrics.define_counter(&*self.host, parts);
     }
 
     /// The root's queue has something.
@@ -238,28 +184,8 @@ impl Runtime {
         };
         let (_, event) = calls.swap_remove(index);
         drop(calls);
-        event.settle(self, self.read_answer(headers, body));
+        event.settle(self, Answer::read(&*self.host, headers, body));
         self.run();
-    }
-
-    fn read_answer(&self, headers: usize, body: usize) -> Answer {
-        if headers == 0 {
-            return Answer::none();
-        }
-        let headers = self.host.headers(Map::CallResponse);
-        let status = headers
-            .first(":status")
-            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())
-            .unwrap_or(Answer::NONE);
-        if body > MAX_ANSWER_BYTES {
-            return Answer::none();
-        }
-        let body = self.host.body(Body::CallResponse, body).unwrap_or_default();
-        Answer {
-            status,
-            body: Rc::new(body),
-            headers: Rc::new(headers),
-        }
     }
 
     /// Polls everyone whose event came, until nobody is left. Only in the root's callbacks.
@@ -315,7 +241,25 @@ impl Runtime {
         }
     }
 
-    fn arm(&self, deadline: u64, owner: Owner) {
+    /// Whose story is being polled.
+    pub(crate) fn polled(&self) -> Option<Owner> {
+        self.polling.borrow().clone()
+    }
+
+    /// Has the owners polled, in the root.
+    pub(crate) fn ready(&self, owners: impl Iterator<Item = Owner>) {
+        self.ready.borrow_mut().extend(owners);
+        self.wake();
+    }
+
+    /// A stream begins (`true`) or ends to wait.
+    pub(crate) fn count_waiting(&self, begins: bool) {
+        let waiting = self.waiting.get();
+        self.waiting.set(if begins { waiting + 1 } else { waiting.saturating_sub(1) });
+    }
+
+    /// Has the owner polled when `deadline` has passed.
+    pub(crate) fn arm(&self, deadline: u64, owner: Owner) {
         self.deadlines.borrow_mut().push((deadline, owner));
         if !self.ticking.replace(true) {
             self.host.set_tick(TICK_MS);
@@ -328,94 +272,6 @@ impl Owner {
         match self {
             Owner::Stream(flow) => flow.upgrade().is_some_and(|flow| flow.is_waiting()),
             Owner::Task(task) => task.0.borrow().is_some(),
-        }
-    }
-}
-
-/// Something that happens once, for any number of waiters.
-pub struct Event<T>(Rc<RefCell<EventState<T>>>);
-
-struct EventState<T> {
-    value: Option<T>,
-    waiters: Vec<Owner>,
-}
-
-impl<T> Clone for Event<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Default for Event<T> {
-    fn default() -> Self {
-        Self(Rc::new(RefCell::new(EventState {
-            value: None,
-            waiters: Vec::new(),
-        })))
-    }
-}
-
-impl<T: Clone> Event<T> {
-    /// It happened. Whoever waits is polled in the root.
-    pub fn settle(&self, runtime: &Runtime, value: T) {
-        let mut state = self.0.borrow_mut();
-        if state.value.is_none() {
-            state.value = Some(value);
-            runtime.ready.borrow_mut().extend(state.waiters.drain(..));
-            runtime.wake();
-        }
-    }
-
-    /// Whether nobody but the holder of this one knows of it.
-    pub fn is_abandoned(&self) -> bool {
-        Rc::strong_count(&self.0) == 1
-    }
-
-    /// What happened, if it has.
-    pub fn value(&self) -> Option<T> {
-        self.0.borrow().value.clone()
-    }
-
-    /// Waits until it happened, or until `deadline` (milliseconds since 1970): then `None`.
-    pub async fn wait(&self, runtime: &Rc<Runtime>, deadline: u64) -> Option<T> {
-        if self.value().is_none() && runtime.is_crowded() {
-            return None;
-        }
-        let _waiting = Waiting::new(runtime);
-        std::future::poll_fn(|_| {
-            if let Some(value) = self.value() {
-                return Poll::Ready(Some(value));
-            }
-            if runtime.host.now_ms() >= deadline {
-                return Poll::Ready(None);
-            }
-            if let Some(owner) = runtime.polling.borrow().clone() {
-                self.0.borrow_mut().waiters.push(owner.clone());
-                runtime.arm(deadline, owner);
-            }
-            Poll::Pending
-        })
-        .await
-    }
-}
-
-/// Counts a waiter for as long as it waits; a stream that is destroyed drops it.
-struct Waiting(Option<Rc<Runtime>>);
-
-impl Waiting {
-    fn new(runtime: &Rc<Runtime>) -> Self {
-        let stream = matches!(&*runtime.polling.borrow(), Some(Owner::Stream(_)));
-        Self(stream.then(|| {
-            runtime.waiting.set(runtime.waiting.get() + 1);
-            runtime.clone()
-        }))
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        if let Some(runtime) = &self.0 {
-            runtime.waiting.set(runtime.waiting.get().saturating_sub(1));
         }
     }
 }

@@ -48,9 +48,7 @@ impl SecretSource {
         let resource = match (fields.optional_text("env")?, fields.optional_text("sm")?) {
             (Some(name), None) => {
                 let Some(value) = runtime.host().env(&name) else {
-                    return Err(
-                        fields.error("env", "the name of an environment variable that is set")
-                    );
+                    return Err(fields.error("env", "the name of an environment variable that is set"));
                 };
                 match value.strip_prefix("sm://") {
                     Some(resource) => resource.to_owned(),
@@ -108,9 +106,7 @@ async fn fetch(
     let mut path = String::from("/v1/");
     path.push_str(resource);
     path.push_str(":access");
-    let answer = runtime
-        .call(services.secret_manager.get(&path, &token))
-        .await;
+    let answer = runtime.call(services.secret_manager.get(&path, &token)).await;
     if answer.status == 401 {
         tokens.forget();
     }
@@ -123,20 +119,13 @@ async fn fetch(
         .filter(|bytes| !bytes.is_empty())
         .ok_or(FetchError::Unavailable)?;
     let now = runtime.host().now_ms();
-    Ok(Fetched {
-        value: Rc::new(Secret::new(value)),
-        refresh_ms: now + REFRESH_MS,
-        expires_ms: u64::MAX,
-    })
+    Ok(Fetched { value: Rc::new(Secret::new(value)), refresh_ms: now + REFRESH_MS, expires_ms: u64::MAX })
 }
 
 fn is_secret_version(resource: &str) -> bool {
     let parts: Vec<&str> = resource.split('/').collect();
     let named = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
     };
     matches!(parts.as_slice(), ["projects", p, "secrets", s, "versions", v] if named(p) && named(s) && named(v))
 }

@@ -38,21 +38,12 @@ struct Clusters {
 impl Services {
     /// Reads a document's `services`; what is absent has Google's own addresses.
     pub fn from_document(document: &Fields<'_>) -> Result<Self, ConfigError> {
-        let fields = document.object(
-            "services",
-            &["pubsub", "secret_manager", "metadata", "clusters"],
-        )?;
-        let clusters =
-            Clusters::from_config(&fields.object("clusters", &["https", "http", "hosts"])?)?;
+        let fields = document.object("services", &["pubsub", "secret_manager", "metadata", "clusters"])?;
+        let clusters = Clusters::from_config(&fields.object("clusters", &["https", "http", "hosts"])?)?;
         let service = |name: &'static str, default: &str| -> Result<Service, ConfigError> {
-            let base = fields
-                .optional_text(name)?
-                .unwrap_or_else(|| default.to_owned());
+            let base = fields.optional_text(name)?.unwrap_or_else(|| default.to_owned());
             clusters.service(&base).ok_or_else(|| {
-                fields.error(
-                    name,
-                    "an https address, or http on loopback or the metadata server",
-                )
+                fields.error(name, "an https address, or http on loopback or the metadata server")
             })
         };
         Ok(Self {
@@ -72,11 +63,8 @@ impl Services {
 
 impl Clusters {
     fn from_config(fields: &Fields<'_>) -> Result<Self, ConfigError> {
-        let mut clusters = Self {
-            https: "callout_https".into(),
-            http: "callout_http".into(),
-            hosts: Vec::new(),
-        };
+        let mut clusters =
+            Self { https: "callout_https".into(), http: "callout_http".into(), hosts: Vec::new() };
         if let Some(name) = fields.optional_text("https")? {
             clusters.https = name;
         }
@@ -88,9 +76,7 @@ impl Clusters {
                 let cluster = cluster
                     .str()
                     .ok_or_else(|| fields.error("hosts", "an object of cluster names by host"))?;
-                clusters
-                    .hosts
-                    .push((host.into_owned(), cluster.into_owned()));
+                clusters.hosts.push((host.into_owned(), cluster.into_owned()));
             }
         }
         Ok(clusters)
@@ -106,22 +92,12 @@ impl Clusters {
             (authority, rest.get(authority.len()..).unwrap_or_default())
         });
         let host = host_of(authority);
-        if host.is_empty()
-            || authority.contains('@')
-            || (scheme == "http" && !plain_http_allowed(host))
-        {
+        if host.is_empty() || authority.contains('@') || (scheme == "http" && !plain_http_allowed(host)) {
             return None;
         }
-        let by_scheme = if scheme == "https" {
-            &self.https
-        } else {
-            &self.http
-        };
-        let cluster = self
-            .hosts
-            .iter()
-            .find(|(name, _)| name == host)
-            .map_or(by_scheme, |(_, cluster)| cluster);
+        let by_scheme = if scheme == "https" { &self.https } else { &self.http };
+        let cluster =
+            self.hosts.iter().find(|(name, _)| name == host).map_or(by_scheme, |(_, cluster)| cluster);
         Some(Service {
             scheme,
             authority: authority.to_owned(),
@@ -134,9 +110,7 @@ impl Clusters {
 fn host_of(authority: &str) -> &str {
     match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
-        None => authority
-            .rsplit_once(':')
-            .map_or(authority, |(host, _)| host),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
     }
 }
 
@@ -145,11 +119,7 @@ fn plain_http_allowed(host: &str) -> bool {
     let loopback_v4 = host.strip_prefix("127.").is_some_and(|rest| {
         rest.split('.').count() == 3 && rest.split('.').all(|part| part.parse::<u8>().is_ok())
     });
-    loopback_v4
-        || matches!(
-            host,
-            "localhost" | "::1" | "metadata.google.internal" | "169.254.169.254"
-        )
+    loopback_v4 || matches!(host, "localhost" | "::1" | "metadata.google.internal" | "169.254.169.254")
 }
 
 impl Service {
@@ -164,10 +134,7 @@ impl Service {
     /// while the instance was frozen is tried once more.
     pub fn anonymous_get(&self, path: &str) -> Call {
         let mut call = self.call("GET", path, Vec::new());
-        call.headers.push((
-            "x-envoy-retry-on",
-            "reset,connect-failure,refused-stream".to_owned(),
-        ));
+        call.headers.push(("x-envoy-retry-on", "reset,connect-failure,refused-stream".to_owned()));
         call.headers.push(("x-envoy-max-retries", "1".to_owned()));
         call
     }
@@ -183,8 +150,7 @@ impl Service {
     pub fn post_json(&self, path: &str, token: &Secret, body: Vec<u8>) -> Call {
         let mut call = self.call("POST", path, body);
         call.headers.push(authorization(token));
-        call.headers
-            .push(("content-type", "application/json".to_owned()));
+        call.headers.push(("content-type", "application/json".to_owned()));
         call
     }
 

@@ -16,36 +16,30 @@ use crate::runtime::Runtime;
 
 /// A root context that becomes one of `definitions` when it is configured.
 pub fn root(context: u32, definitions: &'static [Definition]) -> Box<dyn RootContext> {
-    Box::new(Root {
-        context,
-        definitions,
-        configured: RefCell::default(),
-    })
+    Box::new(Root { context, definitions, configured: RefCell::default() })
 }
 
 struct Root {
     context: u32,
     definitions: &'static [Definition],
-    configured: RefCell<Option<(Rc<Runtime>, Rc<dyn Filter>)>>,
+    configured: RefCell<Option<Configured>>,
 }
+
+type Configured = (Rc<Runtime>, Rc<dyn Filter>);
 
 impl Root {
     fn configure(&self, size: usize) -> Result<(), ConfigError> {
         let name = Envoy.property(&["plugin_root_id"]).unwrap_or_default();
         let definition = match self.definitions {
             [only] => only,
-            several => several
-                .iter()
-                .find(|other| other.name.as_bytes() == name)
-                .ok_or_else(|| {
-                    let names: Vec<&str> =
-                        self.definitions.iter().map(|other| other.name).collect();
-                    ConfigError {
-                        field: "root_id".to_owned(),
-                        given: String::from_utf8_lossy(&name).into_owned(),
-                        expected: names.join(", "),
-                    }
-                })?,
+            several => several.iter().find(|other| other.name.as_bytes() == name).ok_or_else(|| {
+                let names: Vec<&str> = self.definitions.iter().map(|other| other.name).collect();
+                ConfigError {
+                    field: "root_id".to_owned(),
+                    given: String::from_utf8_lossy(&name).into_owned(),
+                    expected: names.join(", "),
+                }
+            })?,
         };
         let text = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
             .ok()
@@ -68,11 +62,7 @@ impl Root {
 
     fn with_runtime(&self, act: impl FnOnce(&Runtime)) {
         // Cloned, so that a filter that answers a stream from here leaves the cell free.
-        let runtime = self
-            .configured
-            .borrow()
-            .as_ref()
-            .map(|(runtime, _)| runtime.clone());
+        let runtime = self.configured.borrow().as_ref().map(|(runtime, _)| runtime.clone());
         if let Some(runtime) = runtime {
             act(&runtime);
         }
@@ -90,10 +80,7 @@ impl RootContext for Root {
         match self.configure(size) {
             Ok(()) => true,
             Err(error) => {
-                Envoy.log(
-                    Level::Error,
-                    &["lockgate configuration: ", &error.line()].concat(),
-                );
+                Envoy.log(Level::Error, &["lockgate configuration: ", &error.line()].concat());
                 false
             }
         }
@@ -113,13 +100,9 @@ impl RootContext for Root {
 
     fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
         let configured = self.configured.borrow();
-        let flow = configured
-            .as_ref()
-            .map(|(runtime, filter)| Flow::new(context, filter.clone(), runtime.clone()));
-        Some(Box::new(Stream {
-            flow,
-            refused: Cell::new(false),
-        }))
+        let flow =
+            configured.as_ref().map(|(runtime, filter)| Flow::new(context, filter.clone(), runtime.clone()));
+        Some(Box::new(Stream { flow, refused: Cell::new(false) }))
     }
 }
 
@@ -162,26 +145,14 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        if self.refused.get() {
-            Action::Continue
-        } else {
-            self.step(Flow::on_response_headers)
-        }
+        if self.refused.get() { Action::Continue } else { self.step(Flow::on_response_headers) }
     }
 
     fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
-        if self.refused.get() {
-            Action::Continue
-        } else {
-            self.step(|flow| flow.on_response_body(size))
-        }
+        if self.refused.get() { Action::Continue } else { self.step(|flow| flow.on_response_body(size)) }
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        if self.refused.get() {
-            Action::Continue
-        } else {
-            self.step(|flow| flow.on_response_trailers())
-        }
+        if self.refused.get() { Action::Continue } else { self.step(|flow| flow.on_response_trailers()) }
     }
 }

@@ -52,52 +52,30 @@ fn what_the_grammar_does_not_allow_is_refused_where_it_stands() {
         ("\0", 0),
         ("[\0]", 1),
     ] {
-        assert_eq!(
-            Json::parse(text.as_bytes()),
-            Err(JsonError::Syntax { at }),
-            "{text:?}"
-        );
+        assert_eq!(Json::parse(text.as_bytes()), Err(JsonError::Syntax { at }), "{text:?}");
     }
 }
 
 #[test]
 fn half_a_surrogate_pair_is_refused() {
     assert_eq!(parse(r#""\ud83d\ude00""#).str().unwrap(), "😀");
-    for text in [
-        r#""\ud83d""#,
-        r#""\ude00""#,
-        r#""\ud83d\ud83d""#,
-        r#""\ud83dx""#,
-        r#""\ud83d\n""#,
-    ] {
+    for text in [r#""\ud83d""#, r#""\ude00""#, r#""\ud83d\ud83d""#, r#""\ud83dx""#, r#""\ud83d\n""#] {
         assert!(Json::parse(text.as_bytes()).is_err(), "{text}");
     }
 }
 
 #[test]
 fn bytes_that_are_not_utf_8_are_refused_where_they_stand() {
-    assert_eq!(
-        Json::parse(b"[\"\xc3\x28\"]"),
-        Err(JsonError::Syntax { at: 2 })
-    );
+    assert_eq!(Json::parse(b"[\"\xc3\x28\"]"), Err(JsonError::Syntax { at: 2 }));
 }
 
 #[test]
 fn depth_is_bounded() {
     let bound = MAX_DEPTH as usize;
     assert!(Json::parse(nested(bound).as_bytes()).is_ok());
-    assert_eq!(
-        Json::parse(nested(bound + 1).as_bytes()),
-        Err(JsonError::TooDeep)
-    );
-    assert_eq!(
-        Json::parse("[".repeat(1 << 20).as_bytes()),
-        Err(JsonError::TooDeep)
-    );
-    assert_eq!(
-        Json::parse("{\"a\":".repeat(1 << 20).as_bytes()),
-        Err(JsonError::TooDeep)
-    );
+    assert_eq!(Json::parse(nested(bound + 1).as_bytes()), Err(JsonError::TooDeep));
+    assert_eq!(Json::parse("[".repeat(1 << 20).as_bytes()), Err(JsonError::TooDeep));
+    assert_eq!(Json::parse("{\"a\":".repeat(1 << 20).as_bytes()), Err(JsonError::TooDeep));
 }
 
 #[test]
@@ -133,10 +111,7 @@ fn a_pointer_follows_the_examples_of_rfc_6901() {
         r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#,
     );
     assert_eq!(document.pointer(""), Some(document));
-    assert_eq!(
-        document.pointer("/foo").unwrap().text(),
-        br#"["bar","baz"]"#
-    );
+    assert_eq!(document.pointer("/foo").unwrap().text(), br#"["bar","baz"]"#);
     assert_eq!(document.pointer("/foo/0").unwrap().str().unwrap(), "bar");
     for (pointer, value) in [
         ("/", 0),
@@ -149,15 +124,9 @@ fn a_pointer_follows_the_examples_of_rfc_6901() {
         ("/ ", 7),
         ("/m~0n", 8),
     ] {
-        assert_eq!(
-            document.pointer(pointer).and_then(Json::u64),
-            Some(value),
-            "{pointer}"
-        );
+        assert_eq!(document.pointer(pointer).and_then(Json::u64), Some(value), "{pointer}");
     }
-    for nowhere in [
-        "foo", "/foo/2", "/foo/00", "/foo/-", "/foo/+1", "/foo/0/x", "/m~2n", "/m~", "/x",
-    ] {
+    for nowhere in ["foo", "/foo/2", "/foo/00", "/foo/-", "/foo/+1", "/foo/0/x", "/m~2n", "/m~", "/x"] {
         assert_eq!(document.pointer(nowhere), None, "{nowhere}");
     }
 }
@@ -167,37 +136,25 @@ const TROUBLE: &[u8] = b"\"\\{}[],:0-.eE+ \n\0\x1f\x7f\x80\xffu";
 /// Texts that are JSON more often than not: values written by `serde_json`, some with a byte
 /// changed, a piece cut out or repeated.
 fn texts() -> impl Strategy<Value = Vec<u8>> {
-    let edit = (
-        any::<prop::sample::Index>(),
-        any::<prop::sample::Index>(),
-        0..5_u8,
-    );
-    (values(), prop::collection::vec(edit, 0..3), any::<bool>()).prop_map(
-        |(value, edits, pretty)| {
-            let text = if pretty {
-                serde_json::to_vec_pretty(&value)
-            } else {
-                serde_json::to_vec(&value)
-            };
-            edits
-                .iter()
-                .fold(text.unwrap(), |mut text, (from, to, kind)| {
-                    if text.is_empty() {
-                        return text;
-                    }
-                    let (from, to) = (from.index(text.len()), to.index(text.len()));
-                    let (from, to) = (from.min(to), from.max(to));
-                    match kind {
-                        0 => drop(text.drain(from..to)),
-                        1 => text.extend_from_within(from..to),
-                        2 => text[from] = text[to],
-                        3 => text[from] = TROUBLE[to % TROUBLE.len()],
-                        _ => text.swap(from, to),
-                    }
-                    text
-                })
-        },
-    )
+    let edit = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..5_u8);
+    (values(), prop::collection::vec(edit, 0..3), any::<bool>()).prop_map(|(value, edits, pretty)| {
+        let text = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) };
+        edits.iter().fold(text.unwrap(), |mut text, (from, to, kind)| {
+            if text.is_empty() {
+                return text;
+            }
+            let (from, to) = (from.index(text.len()), to.index(text.len()));
+            let (from, to) = (from.min(to), from.max(to));
+            match kind {
+                0 => drop(text.drain(from..to)),
+                1 => text.extend_from_within(from..to),
+                2 => text[from] = text[to],
+                3 => text[from] = TROUBLE[to % TROUBLE.len()],
+                _ => text.swap(from, to),
+            }
+            text
+        })
+    })
 }
 
 fn values() -> impl Strategy<Value = Value> {
@@ -222,11 +179,9 @@ fn values() -> impl Strategy<Value = Value> {
 /// The value that a `Json` reads as, member by member.
 fn value(json: Json<'_>) -> Value {
     match json.kind() {
-        Kind::Object => Value::Object(
-            json.members()
-                .map(|(name, item)| (name.into_owned(), value(item)))
-                .collect(),
-        ),
+        Kind::Object => {
+            Value::Object(json.members().map(|(name, item)| (name.into_owned(), value(item))).collect())
+        }
         Kind::Array => json.elements().map(value).collect(),
         Kind::String => json.str().unwrap().into(),
         Kind::Bool => json.bool().unwrap().into(),

@@ -92,28 +92,21 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Reads all rules. Rules of one topic share its publisher, so that they batch together.
-pub fn rules(
-    fields: &Fields<'_>,
-    runtime: &Rc<Runtime>,
-) -> Result<Vec<(Match, Settings)>, ConfigError> {
+pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, Settings)>, ConfigError> {
     let services = Rc::new(Services::from_document(fields)?);
     let tokens = AccessTokens::new(runtime, &services);
     let mut publishers: Vec<(String, Publisher)> = Vec::new();
     let mut rules = Vec::new();
     for (path, rule) in fields.list("rules")? {
         let fields = Fields::new(rule, &path, KNOWN)?;
-        let matches = Match::from_config(
-            fields.required("match", "what the rule is for")?,
-            &fields.join("match"),
-        )?;
+        let matches =
+            Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?;
         let topic = fields.text("topic", "projects/P/topics/T")?;
         if !is_topic(&topic) {
             return Err(fields.error("topic", "projects/P/topics/T"));
         }
-        let known = publishers
-            .iter()
-            .find(|(other, _)| *other == topic)
-            .map(|(_, publisher)| publisher.clone());
+        let known =
+            publishers.iter().find(|(other, _)| *other == topic).map(|(_, publisher)| publisher.clone());
         let publisher = known.unwrap_or_else(|| {
             let publisher = Publisher::new(runtime, &services, &tokens, &topic);
             publishers.push((topic, publisher.clone()));
@@ -131,11 +124,7 @@ pub fn rules(
         let settings = Settings {
             name: fields.text("name", "the route's name")?,
             publisher,
-            marks: fields
-                .texts("after")?
-                .iter()
-                .map(|filter| mark(filter))
-                .collect(),
+            marks: fields.texts("after")?.iter().map(|filter| mark(filter)).collect(),
             path: path_rule(&fields)?,
             headers: header_rule(&fields)?,
             reply: reply_rule(&fields)?,
@@ -154,10 +143,7 @@ fn mark(filter: &str) -> String {
 }
 
 fn path_rule(fields: &Fields<'_>) -> Result<PathRule, ConfigError> {
-    match (
-        fields.optional_text("path")?,
-        fields.optional_text("strip_prefix")?,
-    ) {
+    match (fields.optional_text("path")?, fields.optional_text("strip_prefix")?) {
         (None, None) => Ok(PathRule::Same),
         (Some(path), None) if path.starts_with('/') && !path.contains(['?', '#']) => {
             Ok(PathRule::Fixed(path))
@@ -165,13 +151,8 @@ fn path_rule(fields: &Fields<'_>) -> Result<PathRule, ConfigError> {
         (None, Some(prefix)) if prefix.starts_with('/') && !prefix.ends_with('/') => {
             Ok(PathRule::Stripped(prefix))
         }
-        (Some(_), None) => {
-            Err(fields.error("path", "a path that begins with \"/\", without a query"))
-        }
-        (None, Some(_)) => Err(fields.error(
-            "strip_prefix",
-            "whole segments: \"/\" in front, none behind",
-        )),
+        (Some(_), None) => Err(fields.error("path", "a path that begins with \"/\", without a query")),
+        (None, Some(_)) => Err(fields.error("strip_prefix", "whole segments: \"/\" in front, none behind")),
         (Some(_), Some(_)) => Err(fields.error("path", "path or strip_prefix, not both")),
     }
 }
@@ -181,9 +162,7 @@ fn header_rule(fields: &Fields<'_>) -> Result<HeaderRule, ConfigError> {
     let names = |field: &str| -> Result<Vec<String>, ConfigError> {
         let names = fields.texts(field)?;
         let storable = |name: &String| {
-            let lower = name
-                .bytes()
-                .all(|byte| is_token_byte(byte) && !byte.is_ascii_uppercase());
+            let lower = name.bytes().all(|byte| is_token_byte(byte) && !byte.is_ascii_uppercase());
             lower && policy(name) != Policy::Never
         };
         if names.iter().all(storable) {
@@ -193,10 +172,7 @@ fn header_rule(fields: &Fields<'_>) -> Result<HeaderRule, ConfigError> {
         }
     };
     let only = fields.optional("only").map(|_| names("only")).transpose()?;
-    Ok(HeaderRule {
-        only,
-        keep: names("keep")?,
-    })
+    Ok(HeaderRule { only, keep: names("keep")? })
 }
 
 fn reply_rule(fields: &Fields<'_>) -> Result<ReplyRule, ConfigError> {
@@ -206,12 +182,7 @@ fn reply_rule(fields: &Fields<'_>) -> Result<ReplyRule, ConfigError> {
     if status == 204 && !body.is_empty() {
         return Err(fields.error("body", "none, as a 204 has no body (RFC 9110, 15.3.5)"));
     }
-    let content_type = fields
-        .optional_text("content_type")?
-        .unwrap_or_else(|| "text/plain; charset=utf-8".to_owned());
-    Ok(ReplyRule {
-        status: status as u32,
-        content_type,
-        body,
-    })
+    let content_type =
+        fields.optional_text("content_type")?.unwrap_or_else(|| "text/plain; charset=utf-8".to_owned());
+    Ok(ReplyRule { status: status as u32, content_type, body })
 }

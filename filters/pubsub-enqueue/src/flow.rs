@@ -21,13 +21,8 @@ pub struct PubsubEnqueue {
 
 impl PubsubEnqueue {
     /// Reads the configuration.
-    pub fn configure(
-        fields: &Fields<'_>,
-        runtime: &Rc<Runtime>,
-    ) -> Result<Rc<dyn Filter>, ConfigError> {
-        Ok(Rc::new(Self {
-            rules: config::rules(fields, runtime)?,
-        }))
+    pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
+        Ok(Rc::new(Self { rules: config::rules(fields, runtime)? }))
     }
 
     async fn enqueue(&self, stream: &Stream) -> Result<Verdict, Refusal> {
@@ -39,11 +34,7 @@ impl PubsubEnqueue {
         };
         let settings = first_fit(&self.rules, stream)?;
         // A guard whose line was forgotten in the proxy's configuration left no mark.
-        if settings
-            .marks
-            .iter()
-            .any(|mark| property(mark).as_deref() != Some("passed"))
-        {
+        if settings.marks.iter().any(|mark| property(mark).as_deref() != Some("passed")) {
             return Err(NOT_GUARDED);
         }
         if property("lockgate_disposition").as_deref() == Some("pass") {
@@ -54,10 +45,7 @@ impl PubsubEnqueue {
         }
         let received_ms = host.now_ms();
         let deadline = received_ms + settings.deadline_ms;
-        let body = stream
-            .request_body(settings.max_body_bytes)
-            .await
-            .map_err(|_| TOO_LARGE)?;
+        let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| TOO_LARGE)?;
 
         let mut random = [0; 10];
         host.random(&mut random);
@@ -81,16 +69,9 @@ impl PubsubEnqueue {
         };
         let attributes = request::attributes(&envelope, property("lockgate_kind"));
         let message = message_of(&envelope.encode(&body, keys.as_ref()), &attributes);
-        settings
-            .publisher
-            .publish(message, deadline)
-            .await
-            .map_err(refusal)?;
+        settings.publisher.publish(message, deadline).await.map_err(refusal)?;
         stream.runtime().count(&["enqueued"]);
-        Ok(Verdict::Reply(request::reply(
-            &settings.reply,
-            &envelope.id,
-        )))
+        Ok(Verdict::Reply(request::reply(&settings.reply, &envelope.id)))
     }
 }
 
@@ -100,23 +81,13 @@ impl Filter for PubsubEnqueue {
     }
 }
 
-const NOT_GUARDED: Refusal = Refusal {
-    status: 503,
-    reason: "not_guarded",
-    sentence: "This address is not set up.",
-};
+const NOT_GUARDED: Refusal =
+    Refusal { status: 503, reason: "not_guarded", sentence: "This address is not set up." };
 
-const LOOP: Refusal = Refusal {
-    status: 508,
-    reason: "loop",
-    sentence: "This request has been here before.",
-};
+const LOOP: Refusal = Refusal { status: 508, reason: "loop", sentence: "This request has been here before." };
 
-const TOO_LARGE: Refusal = Refusal {
-    status: 413,
-    reason: "too_large",
-    sentence: "The body is larger than this address takes.",
-};
+const TOO_LARGE: Refusal =
+    Refusal { status: 413, reason: "too_large", sentence: "The body is larger than this address takes." };
 
 const NO_KEY: Refusal = Refusal {
     status: 503,
@@ -132,9 +103,5 @@ fn refusal(error: PublishError) -> Refusal {
         PublishError::Unauthorized => "no_access_token",
         PublishError::Failed => "publish_failed",
     };
-    Refusal {
-        status: 503,
-        reason,
-        sentence: "The request could not be stored. Please send it again.",
-    }
+    Refusal { status: 503, reason, sentence: "The request could not be stored. Please send it again." }
 }

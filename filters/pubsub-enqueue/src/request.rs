@@ -37,57 +37,32 @@ pub fn stored_headers(rule: &HeaderRule, headers: &Headers) -> Headers {
             .split(|byte| *byte == b',')
             .any(|other| other.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
     };
-    let kept = headers
-        .iter()
-        .filter(|(name, _)| rule.stores(name) && !named(name));
-    Headers::new(
-        kept.map(|(name, value)| (name.to_owned(), value.to_vec()))
-            .collect(),
-    )
+    let kept = headers.iter().filter(|(name, _)| rule.stores(name) && !named(name));
+    Headers::new(kept.map(|(name, value)| (name.to_owned(), value.to_vec())).collect())
 }
 
 /// Whether the request has been played back from a log before.
 pub fn is_loop(headers: &Headers) -> bool {
-    headers
-        .iter()
-        .filter(|(name, _)| *name == "cdn-loop")
-        .any(|(_, value)| {
-            value.split(|byte| *byte == b',').any(|entry| {
-                let id = entry.split(|byte| *byte == b';').next().unwrap_or_default();
-                id.trim_ascii().eq_ignore_ascii_case(LOOP_TOKEN.as_bytes())
-            })
+    headers.iter().filter(|(name, _)| *name == "cdn-loop").any(|(_, value)| {
+        value.split(|byte| *byte == b',').any(|entry| {
+            let id = entry.split(|byte| *byte == b';').next().unwrap_or_default();
+            id.trim_ascii().eq_ignore_ascii_case(LOOP_TOKEN.as_bytes())
         })
+    })
 }
 
 /// The sender's own id: what the guard found in the body, else one of the headers for it
 /// (Standard Webhooks; draft-ietf-httpapi-idempotency-key-header).
 pub fn dedup(found: Option<String>, headers: &Headers) -> Option<String> {
-    let header = |name| {
-        headers
-            .first(name)
-            .and_then(|value| std::str::from_utf8(value).ok())
-    };
-    found.or_else(|| {
-        header("webhook-id")
-            .or_else(|| header("idempotency-key"))
-            .map(str::to_owned)
-    })
+    let header = |name| headers.first(name).and_then(|value| std::str::from_utf8(value).ok());
+    found.or_else(|| header("webhook-id").or_else(|| header("idempotency-key")).map(str::to_owned))
 }
 
 /// The trace it belongs to, else its correlation id.
 pub fn trace(headers: &Headers) -> Option<String> {
-    [
-        "traceparent",
-        "x-cloud-trace-context",
-        "x-amzn-trace-id",
-        "x-request-id",
-    ]
-    .iter()
-    .find_map(|name| {
-        std::str::from_utf8(headers.first(name)?)
-            .ok()
-            .map(str::to_owned)
-    })
+    ["traceparent", "x-cloud-trace-context", "x-amzn-trace-id", "x-request-id"]
+        .iter()
+        .find_map(|name| std::str::from_utf8(headers.first(name)?).ok().map(str::to_owned))
 }
 
 /// Short things to filter subscriptions by. A value that is too long is left out: half an id is none.
@@ -103,12 +78,7 @@ pub fn attributes(envelope: &Envelope, kind: Option<String>) -> Vec<(&'static st
         ("trace", envelope.trace.clone()),
     ]
     .into_iter()
-    .filter_map(|(name, value)| {
-        Some((
-            name,
-            value.filter(|value| value.len() <= MAX_ATTRIBUTE_BYTES)?,
-        ))
-    })
+    .filter_map(|(name, value)| Some((name, value.filter(|value| value.len() <= MAX_ATTRIBUTE_BYTES)?)))
     .collect()
 }
 
@@ -117,9 +87,5 @@ pub fn reply(rule: &ReplyRule, id: &str) -> Reply {
     if rule.body.is_empty() {
         return Reply::empty(rule.status);
     }
-    Reply::with_body(
-        rule.status,
-        &rule.content_type,
-        rule.body.replace("{id}", id).into_bytes(),
-    )
+    Reply::with_body(rule.status, &rule.content_type, rule.body.replace("{id}", id).into_bytes())
 }

@@ -55,19 +55,14 @@ const KNOWN: &[&str] = &[
 const GOOGLE: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
 
 /// Reads all rules.
-pub fn rules(
-    fields: &Fields<'_>,
-    runtime: &Rc<Runtime>,
-) -> Result<Vec<(Match, Settings)>, ConfigError> {
+pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, Settings)>, ConfigError> {
     let services = Rc::new(Services::from_document(fields)?);
     let access = AccessTokens::new(runtime, &services);
     let mut rules = Vec::new();
     for (path, rule) in fields.list("rules")? {
         let fields = Fields::new(rule, &path, KNOWN)?;
-        let matches = Match::from_config(
-            fields.required("match", "what the rule is for")?,
-            &fields.join("match"),
-        )?;
+        let matches =
+            Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?;
         let topic = fields.text("dead_letter_topic", "projects/P/topics/T")?;
         if !is_topic(&topic) {
             return Err(fields.error("dead_letter_topic", "projects/P/topics/T"));
@@ -126,14 +121,7 @@ fn statuses(fields: &Fields<'_>) -> Result<StatusMap, ConfigError> {
             None => Ok(default.iter().map(|entry| (*entry).to_owned()).collect()),
         }
     };
-    let (retry, permanent) = (
-        list("retry_statuses", RETRY)?,
-        list("permanent_statuses", PERMANENT)?,
-    );
-    StatusMap::parse(&retry, &permanent).ok_or_else(|| {
-        fields.error(
-            "retry_statuses",
-            "statuses from 300 to 599, or classes as 5xx",
-        )
-    })
+    let (retry, permanent) = (list("retry_statuses", RETRY)?, list("permanent_statuses", PERMANENT)?);
+    StatusMap::parse(&retry, &permanent)
+        .ok_or_else(|| fields.error("retry_statuses", "statuses from 300 to 599, or classes as 5xx"))
 }

@@ -20,14 +20,11 @@ pub async fn publish(
     status: Option<u16>,
     deadline: u64,
 ) -> Result<(), PublishError> {
-    let mut ours = vec![
-        ("lockgate_reason", reason.to_owned()),
-        ("lockgate_message_id", push.message_id.clone()),
-    ];
-    for (name, number) in [
-        ("lockgate_status", status.map(u64::from)),
-        ("lockgate_attempt", push.delivery_attempt),
-    ] {
+    let mut ours =
+        vec![("lockgate_reason", reason.to_owned()), ("lockgate_message_id", push.message_id.clone())];
+    for (name, number) in
+        [("lockgate_status", status.map(u64::from)), ("lockgate_attempt", push.delivery_attempt)]
+    {
         if let Some(number) = number {
             let mut text = String::new();
             push_decimal(&mut text, number);
@@ -39,34 +36,23 @@ pub async fn publish(
         .attributes
         .iter()
         .filter(|(name, _)| !name.starts_with("lockgate_r") && !name.starts_with("goog"));
-    let mut attributes: Vec<(&str, String)> = theirs
-        .take(room)
-        .map(|(name, value)| (name.as_str(), value.clone()))
-        .collect();
+    let mut attributes: Vec<(&str, String)> =
+        theirs.take(room).map(|(name, value)| (name.as_str(), value.clone())).collect();
     attributes.retain(|(name, _)| !ours.iter().any(|(other, _)| other == name));
     attributes.extend(ours);
-    let result = publisher
-        .publish(message(&push.data, &attributes), deadline)
-        .await;
+    let result = publisher.publish(message(&push.data, &attributes), deadline).await;
     report(stream, push, reason, result.is_ok());
     result
 }
 
 /// A push that could not be read, as one that can be kept: its body is the data.
 pub fn unreadable(body: &[u8]) -> Push {
-    Push {
-        data: base64(body),
-        ..Push::default()
-    }
+    Push { data: base64(body), ..Push::default() }
 }
 
 fn report(stream: &Stream, push: &Push, reason: &str, stored: bool) {
     let mut line = String::from("lockgate filter=pubsub-playback ");
-    line.push_str(if stored {
-        "dead_lettered"
-    } else {
-        "not_dead_lettered"
-    });
+    line.push_str(if stored { "dead_lettered" } else { "not_dead_lettered" });
     line.push_str(" reason=");
     line.push_str(reason);
     line.push_str(" message_id=");

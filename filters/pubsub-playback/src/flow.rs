@@ -23,16 +23,10 @@ pub struct PubsubPlayback {
 
 impl PubsubPlayback {
     /// Reads the configuration.
-    pub fn configure(
-        fields: &Fields<'_>,
-        runtime: &Rc<Runtime>,
-    ) -> Result<Rc<dyn Filter>, ConfigError> {
+    pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
         let rules = config::rules(fields, runtime)?;
         Ok(Rc::new(Self {
-            rules: rules
-                .into_iter()
-                .map(|(matches, settings)| (matches, Rc::new(settings)))
-                .collect(),
+            rules: rules.into_iter().map(|(matches, settings)| (matches, Rc::new(settings))).collect(),
         }))
     }
 
@@ -40,19 +34,10 @@ impl PubsubPlayback {
         let settings = first_fit(&self.rules, stream)?;
         let deadline = stream.host().now_ms() + settings.deadline_ms;
         settings.tokens.check(stream, deadline).await?;
-        let body = stream
-            .request_body(settings.max_body_bytes)
-            .await
-            .map_err(|_| TOO_LARGE)?;
+        let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| TOO_LARGE)?;
 
         let Some(push) = Push::parse(&body) else {
-            return bury(
-                stream,
-                settings,
-                &dead_letter::unreadable(&body),
-                "not_a_push",
-            )
-            .await;
+            return bury(stream, settings, &dead_letter::unreadable(&body), "not_a_push").await;
         };
         let keys = log_keys(settings, deadline).await?;
         let opened = from_base64(push.data.as_bytes()).ok_or(EnvelopeError::Malformed);
@@ -69,24 +54,17 @@ impl PubsubPlayback {
             }
             Err(EnvelopeError::Forged) => return bury(stream, settings, &push, "bad_seal").await,
         };
-        let mut headers =
-            match restore::headers(&envelope, &push, &settings.keep_headers, stream.headers()) {
-                Ok(headers) => headers,
-                Err(error) => return bury(stream, settings, &push, error.reason()).await,
-            };
+        let mut headers = match restore::headers(&envelope, &push, &settings.keep_headers, stream.headers()) {
+            Ok(headers) => headers,
+            Err(error) => return bury(stream, settings, &push, error.reason()).await,
+        };
         sign_afresh(stream, settings, &envelope, &mut headers, body, deadline).await?;
 
         // The mark first: the header writes behind it make the proxy choose the route anew.
-        stream
-            .host()
-            .set_property("lockgate_pubsub_playback", b"passed");
+        stream.host().set_property("lockgate_pubsub_playback", b"passed");
         stream.host().set_headers(Map::Request, &headers);
         stream.replace_request_body(body);
-        Ok(Verdict::ContinueThen(acknowledge(
-            stream.clone(),
-            settings.clone(),
-            push,
-        )))
+        Ok(Verdict::ContinueThen(acknowledge(stream.clone(), settings.clone(), push)))
     }
 }
 
@@ -101,9 +79,8 @@ impl Filter for PubsubPlayback {
 fn acknowledge(stream: Stream, settings: Rc<Settings>, push: Push) -> Story<()> {
     Box::pin(async move {
         let headers = stream.host().headers(Map::Response);
-        let status = headers
-            .first(":status")
-            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let status =
+            headers.first(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let status: u16 = status.unwrap_or(502);
         stream.discard_response_body();
         let runtime = stream.runtime();
@@ -127,10 +104,7 @@ fn acknowledge(stream: Stream, settings: Rc<Settings>, push: Push) -> Story<()> 
                     deadline,
                 );
                 let stored = stored.await.is_ok();
-                runtime.count(&[
-                    "played_back",
-                    if stored { "dead_lettered" } else { "retry" },
-                ]);
+                runtime.count(&["played_back", if stored { "dead_lettered" } else { "retry" }]);
                 if stored { 204 } else { 503 }
             }
         };
@@ -175,39 +149,20 @@ async fn sign_afresh(
     };
     let secret = rule.secret.value(deadline).await.map_err(|_| NO_KEY)?;
     let now_s = stream.host().now_ms() / 1_000;
-    if sign::sign(headers, rule.scheme, &secret, &envelope.id, body, now_s) {
-        Ok(())
-    } else {
-        Err(NO_KEY)
-    }
+    if sign::sign(headers, rule.scheme, &secret, &envelope.id, body, now_s) { Ok(()) } else { Err(NO_KEY) }
 }
 
-const TOO_LARGE: Refusal = Refusal {
-    status: 413,
-    reason: "too_large",
-    sentence: "The body is larger than this address takes.",
-};
+const TOO_LARGE: Refusal =
+    Refusal { status: 413, reason: "too_large", sentence: "The body is larger than this address takes." };
 
-const NEWER: Refusal = Refusal {
-    status: 503,
-    reason: "newer_envelope",
-    sentence: "This message cannot be played back yet.",
-};
+const NEWER: Refusal =
+    Refusal { status: 503, reason: "newer_envelope", sentence: "This message cannot be played back yet." };
 
-const UNKNOWN_KEY: Refusal = Refusal {
-    status: 503,
-    reason: "unknown_log_key",
-    sentence: "This message cannot be played back yet.",
-};
+const UNKNOWN_KEY: Refusal =
+    Refusal { status: 503, reason: "unknown_log_key", sentence: "This message cannot be played back yet." };
 
-const NO_KEY: Refusal = Refusal {
-    status: 503,
-    reason: "no_secret",
-    sentence: "This message cannot be played back right now.",
-};
+const NO_KEY: Refusal =
+    Refusal { status: 503, reason: "no_secret", sentence: "This message cannot be played back right now." };
 
-const NOT_BURIED: Refusal = Refusal {
-    status: 503,
-    reason: "dead_letter_failed",
-    sentence: "This message cannot be kept right now.",
-};
+const NOT_BURIED: Refusal =
+    Refusal { status: 503, reason: "dead_letter_failed", sentence: "This message cannot be kept right now." };

@@ -27,20 +27,14 @@ pub const PERMANENT: &[&str] = &["508"];
 impl StatusMap {
     /// Reads two lists of `404` or `4xx`; `None` when an entry is neither.
     pub fn parse(retry: &[String], permanent: &[String]) -> Option<Self> {
-        Some(Self {
-            retry: ranges(retry)?,
-            permanent: ranges(permanent)?,
-        })
+        Some(Self { retry: ranges(retry)?, permanent: ranges(permanent)? })
     }
 
     /// What a status means. Whatever is not known to be temporary is permanent: a dead letter can be
     /// seen and replayed, an endless retry slows everything behind it.
     pub fn outcome(&self, status: u16) -> Outcome {
-        let listed = |ranges: &[(u16, u16)]| {
-            ranges
-                .iter()
-                .any(|(least, most)| (*least..=*most).contains(&status))
-        };
+        let listed =
+            |ranges: &[(u16, u16)]| ranges.iter().any(|(least, most)| (*least..=*most).contains(&status));
         if (200..300).contains(&status) {
             Outcome::Delivered
         } else if listed(&self.retry) && !listed(&self.permanent) {
@@ -57,9 +51,7 @@ fn ranges(entries: &[String]) -> Option<Vec<(u16, u16)>> {
             Some(class) => (class.parse::<u16>().ok()?.checked_mul(100)?, 99),
             None => (entry.parse().ok()?, 0),
         };
-        (300..=599)
-            .contains(&least)
-            .then_some((least, least + width))
+        (300..=599).contains(&least).then_some((least, least + width))
     };
     entries.iter().map(range).collect()
 }

@@ -21,28 +21,16 @@ impl Push {
     /// Reads a push; `None` where it is none.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let json = Json::parse(body).ok()?;
-        let message = json
-            .field("message")
-            .filter(|message| message.kind() == Kind::Object)?;
-        let text = |name: &str| {
-            message
-                .field(name)
-                .and_then(Json::str)
-                .map(|text| text.into_owned())
-        };
-        let attributes = message
-            .field("attributes")
-            .into_iter()
-            .flat_map(Json::members);
+        let message = json.field("message").filter(|message| message.kind() == Kind::Object)?;
+        let text = |name: &str| message.field(name).and_then(Json::str).map(|text| text.into_owned());
+        let attributes = message.field("attributes").into_iter().flat_map(Json::members);
         Some(Self {
             data: text("data").unwrap_or_default(),
             attributes: attributes
                 .filter_map(|(name, value)| Some((name.into_owned(), value.str()?.into_owned())))
                 .collect(),
             message_id: text("messageId").or_else(|| text("message_id"))?,
-            publish_time: text("publishTime")
-                .or_else(|| text("publish_time"))
-                .unwrap_or_default(),
+            publish_time: text("publishTime").or_else(|| text("publish_time")).unwrap_or_default(),
             delivery_attempt: json.field("deliveryAttempt").and_then(Json::u64),
         })
     }

@@ -34,17 +34,11 @@ impl PushTokens {
     pub async fn check(&self, stream: &Stream, deadline: u64) -> Result<(), Refusal> {
         let bytes = bearer(stream.headers())?;
         let now_ms = stream.host().now_ms();
-        let mut remembered = self.remembered.borrow_mut();
-        remembered.retain(|(_, expires_s)| *expires_s > now_ms / 1_000);
-        if remembered.iter().any(|(other, _)| other == bytes) {
+        if self.remembers(bytes, now_ms / 1_000) {
             return Ok(());
         }
-        drop(remembered);
-
         let token = Token::parse(bytes).map_err(refusal)?;
-        token
-            .expect(&self.issuers, &self.audience, now_ms)
-            .map_err(refusal)?;
+        token.expect(&self.issuers, &self.audience, now_ms).map_err(refusal)?;
         self.expect_account(&token)?;
         self.verify(stream, &token, deadline).await?;
 
@@ -54,19 +48,17 @@ impl PushTokens {
         Ok(())
     }
 
+    fn remembers(&self, token: &[u8], now_s: u64) -> bool {
+        let mut remembered = self.remembered.borrow_mut();
+        remembered.retain(|(_, expires_s)| *expires_s > now_s);
+        remembered.iter().any(|(other, _)| other == token)
+    }
+
     fn expect_account(&self, token: &Token) -> Result<(), Refusal> {
         let claims = token.claims().map_err(refusal)?;
         let email = jwt::text(claims, "email").map_err(|_| WRONG_ACCOUNT)?;
-        let verified = claims
-            .unique_field("email_verified")
-            .ok()
-            .flatten()
-            .and_then(Json::bool);
-        if email == self.email && verified == Some(true) {
-            Ok(())
-        } else {
-            Err(WRONG_ACCOUNT)
-        }
+        let verified = claims.unique_field("email_verified").ok().flatten().and_then(Json::bool);
+        if email == self.email && verified == Some(true) { Ok(()) } else { Err(WRONG_ACCOUNT) }
     }
 
     /// A key id that is not known may be new: the keys are then fetched once more, as often as the
@@ -85,10 +77,7 @@ impl PushTokens {
 
 /// The one bearer token (RFC 6750, 2.1; the scheme's case does not matter, RFC 9110, 11.1).
 fn bearer(headers: &Headers) -> Result<&[u8], Refusal> {
-    let value = headers
-        .single("authorization")
-        .map_err(|_| REPEATED)?
-        .ok_or(NO_TOKEN)?;
+    let value = headers.single("authorization").map_err(|_| REPEATED)?.ok_or(NO_TOKEN)?;
     let (scheme, token) = value.split_at_checked(7).ok_or(NO_TOKEN)?;
     let token = token.trim_ascii();
     if !scheme.eq_ignore_ascii_case(b"bearer ") || token.is_empty() {
@@ -97,29 +86,16 @@ fn bearer(headers: &Headers) -> Result<&[u8], Refusal> {
     Ok(token)
 }
 
-const NO_TOKEN: Refusal = Refusal {
-    status: 401,
-    reason: "no_token",
-    sentence: "A token is needed.",
-};
+const NO_TOKEN: Refusal = Refusal { status: 401, reason: "no_token", sentence: "A token is needed." };
 
-const REPEATED: Refusal = Refusal {
-    status: 401,
-    reason: "repeated_header",
-    sentence: "The authorization header stands twice.",
-};
+const REPEATED: Refusal =
+    Refusal { status: 401, reason: "repeated_header", sentence: "The authorization header stands twice." };
 
-const WRONG_ACCOUNT: Refusal = Refusal {
-    status: 403,
-    reason: "wrong_account",
-    sentence: "This account may not play back.",
-};
+const WRONG_ACCOUNT: Refusal =
+    Refusal { status: 403, reason: "wrong_account", sentence: "This account may not play back." };
 
-const NO_KEYS: Refusal = Refusal {
-    status: 503,
-    reason: "no_keys",
-    sentence: "Tokens cannot be checked right now.",
-};
+const NO_KEYS: Refusal =
+    Refusal { status: 503, reason: "no_keys", sentence: "Tokens cannot be checked right now." };
 
 fn refusal(error: TokenError) -> Refusal {
     let reason = match error {
@@ -133,9 +109,5 @@ fn refusal(error: TokenError) -> Refusal {
         TokenError::Audience => "token_audience",
         TokenError::Host => return NO_KEYS,
     };
-    Refusal {
-        status: 401,
-        reason,
-        sentence: "The token is not valid here.",
-    }
+    Refusal { status: 401, reason, sentence: "The token is not valid here." }
 }

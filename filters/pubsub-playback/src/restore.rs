@@ -70,10 +70,7 @@ pub fn headers(
             "webhook-id" => continue,
             "cdn-loop" => {
                 let value = String::from_utf8_lossy(value);
-                if value
-                    .split(',')
-                    .any(|entry| id_of(entry).eq_ignore_ascii_case("lockgate"))
-                {
+                if value.split(',').any(|entry| id_of(entry).eq_ignore_ascii_case("lockgate")) {
                     return Err(RestoreError::Loop);
                 }
                 loops.push_str(&value);
@@ -86,10 +83,7 @@ pub fn headers(
         headers.push(name, value);
     }
     if !has_request_id {
-        headers.push(
-            "x-request-id",
-            pushed.first("x-request-id").unwrap_or_default(),
-        );
+        headers.push("x-request-id", pushed.first("x-request-id").unwrap_or_default());
     }
     loops.push_str("lockgate");
     tell(&mut headers, envelope, push, &loops)?;
@@ -98,12 +92,7 @@ pub fn headers(
 
 /// The upstream's idempotency key is the envelope's id, never Pub/Sub's message id, which changes
 /// when a dead letter is replayed.
-fn tell(
-    headers: &mut Headers,
-    envelope: &Envelope,
-    push: &Push,
-    loops: &str,
-) -> Result<(), RestoreError> {
+fn tell(headers: &mut Headers, envelope: &Envelope, push: &Push, loops: &str) -> Result<(), RestoreError> {
     let mut attempt = String::new();
     if let Some(number) = push.delivery_attempt {
         lockgate_common::encoding::push_decimal(&mut attempt, number);
@@ -115,14 +104,8 @@ fn tell(
         ("x-lockgate-delivery-attempt", &attempt),
         ("x-lockgate-publish-time", &push.publish_time),
         ("x-lockgate-received-at", &envelope.received_at),
-        (
-            "x-lockgate-dedup-id",
-            envelope.dedup.as_deref().unwrap_or_default(),
-        ),
-        (
-            "x-lockgate-principal",
-            envelope.principal.as_deref().unwrap_or_default(),
-        ),
+        ("x-lockgate-dedup-id", envelope.dedup.as_deref().unwrap_or_default()),
+        ("x-lockgate-principal", envelope.principal.as_deref().unwrap_or_default()),
     ];
     for (name, value) in told {
         if !is_header(name, value.as_bytes()) {
@@ -151,18 +134,12 @@ fn is_plain_path(target: &str) -> bool {
     let path = path_without_query(target);
     let lower = path.to_ascii_lowercase();
     let dots = |segment: &str| {
-        let segment = segment
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .replace("%2e", ".");
+        let segment = segment.split(';').next().unwrap_or_default().replace("%2e", ".");
         segment == "." || segment == ".."
     };
     path.starts_with('/')
         && !path.starts_with("//")
-        && target
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
         && !path.contains('\\')
         && !lower.contains("%2f")
         && !lower.contains("%5c")
@@ -174,7 +151,5 @@ fn is_plain_path(target: &str) -> bool {
 fn is_header(name: &str, value: &[u8]) -> bool {
     let lower = |byte: u8| is_token_byte(byte) && !byte.is_ascii_uppercase();
     (name.starts_with(':') || (!name.is_empty() && name.bytes().all(lower)))
-        && !value
-            .iter()
-            .any(|byte| matches!(byte, b'\0' | b'\r' | b'\n'))
+        && !value.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n'))
 }

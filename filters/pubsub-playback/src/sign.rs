@@ -41,29 +41,20 @@ pub fn rules(
     let mut rules = Vec::new();
     for (path, rule) in fields.list("sign")? {
         let fields = Fields::new(rule, &path, &["match", "slack", "standard_webhooks"])?;
-        let matches = Match::from_config(
-            fields.required("match", "what to sign")?,
-            &fields.join("match"),
-        )?;
-        let (scheme, name, json): (_, _, Json<'_>) = match (
-            fields.optional("slack"),
-            fields.optional("standard_webhooks"),
-        ) {
-            (Some(json), None) => (Scheme::Slack, "slack", json),
-            (None, Some(json)) => (Scheme::StandardWebhooks, "standard_webhooks", json),
-            _ => return Err(fields.error("slack", "either slack or standard_webhooks")),
-        };
+        let matches = Match::from_config(fields.required("match", "what to sign")?, &fields.join("match"))?;
+        let (scheme, name, json): (_, _, Json<'_>) =
+            match (fields.optional("slack"), fields.optional("standard_webhooks")) {
+                (Some(json), None) => (Scheme::Slack, "slack", json),
+                (None, Some(json)) => (Scheme::StandardWebhooks, "standard_webhooks", json),
+                _ => return Err(fields.error("slack", "either slack or standard_webhooks")),
+            };
         let secret = SecretSource::from_config(json, &fields.join(name), runtime, services)?;
         if let SecretSource::Fixed(secret) = &secret
             && key(scheme, secret).is_none()
         {
             return Err(fields.error(name, "a secret of the scheme's form"));
         }
-        rules.push(SigningRule {
-            matches,
-            scheme,
-            secret,
-        });
+        rules.push(SigningRule { matches, scheme, secret });
     }
     Ok(rules)
 }
@@ -93,25 +84,16 @@ pub fn sign(
         Scheme::StandardWebhooks => {
             let tag = hmac::sign(&key, &[id.as_bytes(), b".", time.as_bytes(), b".", body]);
             headers.push("webhook-timestamp", time.as_bytes());
-            headers.push(
-                "webhook-signature",
-                ["v1,", &base64(&tag)].concat().as_bytes(),
-            );
+            headers.push("webhook-signature", ["v1,", &base64(&tag)].concat().as_bytes());
         }
     }
     true
 }
 
 fn key(scheme: Scheme, secret: &Secret) -> Option<Vec<u8>> {
-    let first = secret
-        .expose()
-        .split(|byte| *byte == b',')
-        .next()?
-        .trim_ascii();
+    let first = secret.expose().split(|byte| *byte == b',').next()?.trim_ascii();
     match scheme {
         Scheme::Slack => (!first.is_empty()).then(|| first.to_vec()),
-        Scheme::StandardWebhooks => {
-            from_base64(first.strip_prefix(b"whsec_")?).filter(|key| key.len() >= 24)
-        }
+        Scheme::StandardWebhooks => from_base64(first.strip_prefix(b"whsec_")?).filter(|key| key.len() >= 24),
     }
 }

@@ -26,39 +26,23 @@ pub struct Settings {
     pub actions: Actions,
 }
 
-const KNOWN: &[&str] = &[
-    "match",
-    "signing_secrets",
-    "tolerance_seconds",
-    "max_body_bytes",
-    "deadline_ms",
-    "kinds",
-];
+const KNOWN: &[&str] =
+    &["match", "signing_secrets", "tolerance_seconds", "max_body_bytes", "deadline_ms", "kinds"];
 
 /// Reads all rules.
-pub fn rules(
-    fields: &Fields<'_>,
-    runtime: &Rc<Runtime>,
-) -> Result<Vec<(Match, Settings)>, ConfigError> {
+pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, Settings)>, ConfigError> {
     let services = Rc::new(Services::from_document(fields)?);
     let mut rules = Vec::new();
     for (path, rule) in fields.list("rules")? {
         let fields = Fields::new(rule, &path, KNOWN)?;
-        let matches = Match::from_config(
-            fields.required("match", "what the rule is for")?,
-            &fields.join("match"),
-        )?;
-        let given =
-            fields.required("signing_secrets", "{\"env\": NAME} or {\"sm\": projects/…}")?;
-        let secrets =
-            SecretSource::from_config(given, &fields.join("signing_secrets"), runtime, &services)?;
+        let matches =
+            Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?;
+        let given = fields.required("signing_secrets", "{\"env\": NAME} or {\"sm\": projects/…}")?;
+        let secrets = SecretSource::from_config(given, &fields.join("signing_secrets"), runtime, &services)?;
         if let SecretSource::Fixed(secret) = &secrets
             && signature::secrets(secret).is_none()
         {
-            return Err(fields.error(
-                "signing_secrets",
-                "secrets separated by commas, none of them empty",
-            ));
+            return Err(fields.error("signing_secrets", "secrets separated by commas, none of them empty"));
         }
         let settings = Settings {
             signing_secrets: secrets,

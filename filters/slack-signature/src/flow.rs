@@ -24,13 +24,8 @@ pub struct SlackSignature {
 
 impl SlackSignature {
     /// Reads the configuration.
-    pub fn configure(
-        fields: &Fields<'_>,
-        runtime: &Rc<Runtime>,
-    ) -> Result<Rc<dyn Filter>, ConfigError> {
-        Ok(Rc::new(Self {
-            rules: config::rules(fields, runtime)?,
-        }))
+    pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
+        Ok(Rc::new(Self { rules: config::rules(fields, runtime)? }))
     }
 
     async fn check(&self, stream: &Stream) -> Result<Verdict, Refusal> {
@@ -38,34 +33,21 @@ impl SlackSignature {
         let Some(signed) = Signed::from_headers(stream.headers()).map_err(refusal)? else {
             return answer_ssl_check(stream).await;
         };
-        signed
-            .check_time(stream.host().now_ms() / 1_000, settings.tolerance_s)
-            .map_err(refusal)?;
-        let body = stream
-            .request_body(settings.max_body_bytes)
-            .await
-            .map_err(|_| TOO_LARGE)?;
+        signed.check_time(stream.host().now_ms() / 1_000, settings.tolerance_s).map_err(refusal)?;
+        let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| TOO_LARGE)?;
         verify(stream, settings, &signed, &body).await?;
         stream.runtime().count(&["verified"]);
 
         match kind::sort(stream.text("content-type"), &body) {
             Request::Challenge(challenge) => {
                 stream.runtime().count(&["answered"]);
-                Ok(Verdict::Reply(Reply::with_body(
-                    200,
-                    "text/plain",
-                    challenge.into_bytes(),
-                )))
+                Ok(Verdict::Reply(Reply::with_body(200, "text/plain", challenge.into_bytes())))
             }
             Request::SslCheck => {
                 stream.runtime().count(&["answered"]);
                 Ok(Verdict::Reply(Reply::empty(200)))
             }
-            Request::Other {
-                kind,
-                team,
-                event_id,
-            } => {
+            Request::Other { kind, team, event_id } => {
                 let host = stream.host();
                 match settings.actions.of(kind) {
                     Action::Answer => {
@@ -107,11 +89,7 @@ async fn verify(
     body: &[u8],
 ) -> Result<(), Refusal> {
     let deadline = stream.host().now_ms() + settings.deadline_ms;
-    let mut secret = settings
-        .signing_secrets
-        .value(deadline)
-        .await
-        .map_err(|_| NO_SECRET)?;
+    let mut secret = settings.signing_secrets.value(deadline).await.map_err(|_| NO_SECRET)?;
     loop {
         let error = match secrets(&secret).map(|secrets| signed.verify(body, &secrets)) {
             Some(Ok(())) => return Ok(()),
@@ -127,14 +105,8 @@ async fn verify(
 
 async fn answer_ssl_check(stream: &Stream) -> Result<Verdict, Refusal> {
     let missing = refusal(SignatureError::Missing);
-    let query = stream
-        .text(":path")
-        .split_once('?')
-        .map_or("", |(_, query)| query);
-    let body = stream
-        .request_body(MAX_UNSIGNED_BYTES)
-        .await
-        .map_err(|_| missing)?;
+    let query = stream.text(":path").split_once('?').map_or("", |(_, query)| query);
+    let body = stream.request_body(MAX_UNSIGNED_BYTES).await.map_err(|_| missing)?;
     let is_check = match stream.text(":method") {
         "GET" => kind::is_ssl_check(query.as_bytes()),
         "POST" => kind::is_ssl_check(&body),
@@ -147,36 +119,24 @@ async fn answer_ssl_check(stream: &Stream) -> Result<Verdict, Refusal> {
     Ok(Verdict::Reply(Reply::empty(200)))
 }
 
-const TOO_LARGE: Refusal = Refusal {
-    status: 413,
-    reason: "too_large",
-    sentence: "The body is larger than this address takes.",
-};
+const TOO_LARGE: Refusal =
+    Refusal { status: 413, reason: "too_large", sentence: "The body is larger than this address takes." };
 
-const NO_SECRET: Refusal = Refusal {
-    status: 503,
-    reason: "no_secret",
-    sentence: "Signatures cannot be checked right now.",
-};
+const NO_SECRET: Refusal =
+    Refusal { status: 503, reason: "no_secret", sentence: "Signatures cannot be checked right now." };
 
 /// The one mapping from an error to an answer. Nothing that was computed is told.
 fn refusal(error: SignatureError) -> Refusal {
     let (reason, sentence) = match error {
         SignatureError::Missing => ("missing_signature", "The request is not signed."),
         SignatureError::Repeated => ("repeated_header", "A signature header stands twice."),
-        SignatureError::Timestamp => (
-            "bad_timestamp",
-            "The signature's timestamp is not a number of seconds.",
-        ),
-        SignatureError::Stale => (
-            "stale_timestamp",
-            "The signature's timestamp is too far from the present.",
-        ),
+        SignatureError::Timestamp => {
+            ("bad_timestamp", "The signature's timestamp is not a number of seconds.")
+        }
+        SignatureError::Stale => {
+            ("stale_timestamp", "The signature's timestamp is too far from the present.")
+        }
         SignatureError::Mismatch => ("bad_signature", "The signature does not fit."),
     };
-    Refusal {
-        status: 401,
-        reason,
-        sentence,
-    }
+    Refusal { status: 401, reason, sentence }
 }

@@ -58,10 +58,7 @@ impl Actions {
 
     /// What is done with a kind.
     pub fn of(&self, kind: &str) -> Action {
-        position(kind)
-            .and_then(|index| self.0.get(index))
-            .copied()
-            .unwrap_or(Action::Enqueue)
+        position(kind).and_then(|index| self.0.get(index)).copied().unwrap_or(Action::Enqueue)
     }
 }
 
@@ -99,16 +96,8 @@ pub fn sort(content_type: &str, body: &[u8]) -> Request {
         return Json::parse(payload.as_bytes()).map_or_else(|_| other("unknown"), sort_json);
     }
     let owned = |name| form::first(body, name).map(Cow::into_owned);
-    let kind = if form::first(body, "command").is_some() {
-        "command"
-    } else {
-        "unknown"
-    };
-    Request::Other {
-        kind,
-        team: owned("team_id"),
-        event_id: None,
-    }
+    let kind = if form::first(body, "command").is_some() { "command" } else { "unknown" };
+    Request::Other { kind, team: owned("team_id"), event_id: None }
 }
 
 /// Whether a form, or a query, is Slack's look at the certificate. It comes unsigned, so nothing
@@ -129,21 +118,14 @@ pub fn principal(team: Option<&str>) -> Vec<u8> {
 }
 
 fn sort_json(json: Json<'_>) -> Request {
-    let text = |pointer: &str| {
-        json.pointer(pointer)
-            .and_then(Json::str)
-            .map(Cow::into_owned)
-    };
+    let text = |pointer: &str| json.pointer(pointer).and_then(Json::str).map(Cow::into_owned);
     let kind = text("/type").unwrap_or_default();
     if kind == "url_verification"
         && let Some(challenge) = text("/challenge")
     {
         return Request::Challenge(challenge);
     }
-    let known = KINDS
-        .iter()
-        .map(|(name, _)| *name)
-        .find(|name| *name == kind && *name != "command");
+    let known = KINDS.iter().map(|(name, _)| *name).find(|name| *name == kind && *name != "command");
     Request::Other {
         kind: known.unwrap_or("unknown"),
         team: text("/team_id").or_else(|| text("/team/id")),
@@ -152,11 +134,7 @@ fn sort_json(json: Json<'_>) -> Request {
 }
 
 fn other(kind: &'static str) -> Request {
-    Request::Other {
-        kind,
-        team: None,
-        event_id: None,
-    }
+    Request::Other { kind, team: None, event_id: None }
 }
 
 fn is_json(content_type: &str) -> bool {

@@ -32,16 +32,9 @@ pub enum SignatureError {
 impl<'a> Signed<'a> {
     /// Takes the two headers; `None` when neither is there.
     pub fn from_headers(headers: &'a Headers) -> Result<Option<Self>, SignatureError> {
-        let one = |name| {
-            headers
-                .single(name)
-                .map_err(|Repeated| SignatureError::Repeated)
-        };
+        let one = |name| headers.single(name).map_err(|Repeated| SignatureError::Repeated);
         match (one("x-slack-request-timestamp")?, one("x-slack-signature")?) {
-            (Some(timestamp), Some(signature)) => Ok(Some(Self {
-                timestamp,
-                signature,
-            })),
+            (Some(timestamp), Some(signature)) => Ok(Some(Self { timestamp, signature })),
             (None, None) => Ok(None),
             _ => Err(SignatureError::Missing),
         }
@@ -49,28 +42,21 @@ impl<'a> Signed<'a> {
 
     /// Checks the time, both ways: a clock that is ahead would otherwise make a replay good for longer.
     pub fn check_time(&self, now_s: u64, tolerance_s: u64) -> Result<(), SignatureError> {
-        let digits = (1..=12).contains(&self.timestamp.len())
-            && self.timestamp.iter().all(u8::is_ascii_digit);
+        let digits =
+            (1..=12).contains(&self.timestamp.len()) && self.timestamp.iter().all(u8::is_ascii_digit);
         let time: u64 = std::str::from_utf8(self.timestamp)
             .ok()
             .filter(|_| digits)
             .and_then(|text| text.parse().ok())
             .ok_or(SignatureError::Timestamp)?;
-        if time.abs_diff(now_s) > tolerance_s {
-            Err(SignatureError::Stale)
-        } else {
-            Ok(())
-        }
+        if time.abs_diff(now_s) > tolerance_s { Err(SignatureError::Stale) } else { Ok(()) }
     }
 
     /// Verifies the raw body by any of the secrets, in constant time for each.
     pub fn verify(&self, body: &[u8], secrets: &[&[u8]]) -> Result<(), SignatureError> {
         let tag = self.tag().ok_or(SignatureError::Mismatch)?;
         let signed: [&[u8]; 4] = [b"v0:", self.timestamp, b":", body];
-        if secrets
-            .iter()
-            .any(|secret| hmac::verify(secret, &signed, &tag))
-        {
+        if secrets.iter().any(|secret| hmac::verify(secret, &signed, &tag)) {
             Ok(())
         } else {
             Err(SignatureError::Mismatch)
@@ -79,10 +65,7 @@ impl<'a> Signed<'a> {
 
     /// `v0=` and 64 lower-case hexadecimal digits.
     fn tag(&self) -> Option<Vec<u8>> {
-        let hex = self
-            .signature
-            .strip_prefix(b"v0=")
-            .filter(|hex| hex.len() == 64)?;
+        let hex = self.signature.strip_prefix(b"v0=").filter(|hex| hex.len() == 64)?;
         let digit = |byte: u8| match byte {
             b'0'..=b'9' => Some(byte - b'0'),
             b'a'..=b'f' => Some(byte - b'a' + 10),
@@ -99,11 +82,6 @@ impl<'a> Signed<'a> {
 
 /// Splits configured secrets at commas; `None` when one is empty or there are too many.
 pub fn secrets(secret: &Secret) -> Option<Vec<&[u8]>> {
-    let secrets: Vec<&[u8]> = secret
-        .expose()
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .collect();
-    (secrets.len() <= MAX_SECRETS && secrets.iter().all(|secret| !secret.is_empty()))
-        .then_some(secrets)
+    let secrets: Vec<&[u8]> = secret.expose().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    (secrets.len() <= MAX_SECRETS && secrets.iter().all(|secret| !secret.is_empty())).then_some(secrets)
 }

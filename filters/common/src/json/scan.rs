@@ -85,10 +85,7 @@ impl<'a> Scanner<'a> {
                     _ => return self.fail(),
                 }
             }
-            return self
-                .text
-                .get(start..self.at)
-                .map_or_else(|| self.fail(), |text| Ok(Json { text }));
+            return self.text.get(start..self.at).map_or_else(|| self.fail(), |text| Ok(Json { text }));
         }
     }
 
@@ -189,11 +186,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.skip(&[byte]) {
-            Ok(())
-        } else {
-            self.fail()
-        }
+        if self.skip(&[byte]) { Ok(()) } else { self.fail() }
     }
 
     /// Over one byte, if it is one of these.
