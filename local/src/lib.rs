@@ -1,1 +1,21 @@
-//! A durable stand-in for the Google services Lockgate uses.
+//! A durable stand-in for the Google services Lockgate uses: Pub/Sub, Secret Manager, the metadata server and the keys
+//! that sign its tokens, all on one loopback address.
+//!
+//! `README.md` of this crate says what differs from Google and what the durability promise is.
+
+mod access;
+mod api;
+mod clock;
+mod identity;
+mod keys;
+mod metadata;
+mod private_file;
+mod pubsub;
+mod secrets;
+mod server;
+mod status;
+mod store;
+
+pub use identity::id_token_claims;
+pub use keys::{KeyError, Signer};
+pub use server::{Error, Options, Server, serve};

@@ -28,13 +28,14 @@ fn node(json: Json<'_>, path: &str, depth: usize) -> Result<Node, ConfigError> {
         }),
         Kind::Object => object(json, path, depth + 1),
         Kind::Array => {
-            let element = |(index, element)| {
+            let mut nodes = Vec::new();
+            for element in json.elements() {
                 let mut path = [path, "["].concat();
-                push_decimal(&mut path, index as u64);
+                push_decimal(&mut path, nodes.len() as u64);
                 path.push(']');
-                node(element, &path, depth + 1)
-            };
-            json.elements().enumerate().map(element).collect::<Result<_, _>>().map(Node::Array)
+                nodes.push(node(element, &path, depth + 1)?);
+            }
+            Ok(Node::Array(nodes))
         }
         _ => Ok(Node::Scalar(json.text().to_vec())),
     }
@@ -48,8 +49,11 @@ fn object(json: Json<'_>, path: &str, depth: usize) -> Result<Node, ConfigError>
     match names.iter().find(|name| name.starts_with('$')) {
         Some(operator) => lookup(operator, &names, &fields, depth),
         None => {
-            let member = |name: &&str| member(name, &fields, depth);
-            names.iter().map(member).collect::<Result<_, _>>().map(Node::Object)
+            let mut members = Vec::new();
+            for name in names {
+                members.push(member(name, &fields, depth)?);
+            }
+            Ok(Node::Object(members))
         }
     }
 }
@@ -128,6 +132,7 @@ fn is_literal(node: &Node) -> bool {
 
 /// RFC 6901, 3: empty, or tokens that each begin with `/`; `~` only as `~0` or `~1`.
 fn is_pointer(text: &str) -> bool {
-    let escapes = || text.split('~').skip(1);
-    (text.is_empty() || text.starts_with('/')) && escapes().all(|rest| rest.starts_with(['0', '1']))
+    let mut escapes = text.as_bytes().split(|byte| *byte == b'~').skip(1);
+    matches!(text.as_bytes().first(), None | Some(b'/'))
+        && escapes.all(|rest| matches!(rest.first(), Some(b'0' | b'1')))
 }

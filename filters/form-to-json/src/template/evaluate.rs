@@ -9,7 +9,7 @@ use crate::error::ConvertError;
 
 /// The JSON that `root` makes of `document`.
 pub(super) fn evaluate(root: &Node, document: Json<'_>, max_bytes: usize) -> Result<Vec<u8>, ConvertError> {
-    let mut out = Output { bytes: Vec::new(), max_bytes };
+    let mut out = Output { bytes: Vec::with_capacity(document.text().len()), max_bytes };
     out.node(root, &Scope::new(document))?;
     Ok(out.bytes)
 }
@@ -26,13 +26,11 @@ impl<'a> Scope<'a> {
     }
 
     fn find(&self, pointer: &str) -> Option<Json<'a>> {
-        let Some(rest) = pointer.strip_prefix('/').filter(|rest| !rest.contains('~')) else {
+        let plain = pointer.strip_prefix('/').filter(|rest| !rest.as_bytes().contains(&b'~'));
+        let Some(rest) = plain.filter(|_| self.document.kind() == Kind::Object) else {
             return self.document.pointer(pointer);
         };
-        if self.document.kind() != Kind::Object {
-            return self.document.pointer(pointer);
-        }
-        let end = rest.find('/').unwrap_or(rest.len());
+        let end = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
         let (first, rest) = rest.split_at_checked(end)?;
         let (_, value) = self.members.iter().rfind(|(name, _)| name == first)?;
         value.pointer(rest)
@@ -110,8 +108,10 @@ impl Output {
         }
         let mut due: Vec<Option<&Member>> = members.iter().map(Some).collect();
         self.bytes.push(b'{');
+        let mut document = Vec::new();
         for (name, value) in object.members() {
-            let mut document = b"{\"key\":".to_vec();
+            document.clear();
+            document.extend_from_slice(b"{\"key\":");
             write_string(&mut document, &name);
             document.extend_from_slice(b",\"value\":");
             document.extend_from_slice(value.text());

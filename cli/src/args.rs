@@ -1,0 +1,85 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Source;
+
+/// A door, a notary and a lock chamber in front of one service: Envoy's configuration and life.
+#[derive(Debug, Parser)]
+#[command(name = "lockgate", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print Envoy's configuration.
+    Render {
+        /// Where the parts are.
+        #[command(flatten)]
+        parts: Parts,
+        /// Also load it with Envoy's `--mode validate`. For builds and tests; it costs a start.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Start Envoy, stay as its parent, and end it without cutting requests off.
+    Run {
+        /// Where the parts are.
+        #[command(flatten)]
+        parts: Parts,
+        /// Where the rendered configuration is written.
+        #[arg(long, env = "STATE_DIR", default_value = ".lockgate")]
+        state_dir: PathBuf,
+        /// Envoy's worker threads; by default one for each processor that may be used.
+        #[arg(long, env = "ENVOY_CONCURRENCY")]
+        concurrency: Option<usize>,
+        /// Envoy's log level.
+        #[arg(long, env = "ENVOY_LOG_LEVEL", default_value = "warning")]
+        log_level: String,
+    },
+    /// Stand in for the Google services that Lockgate uses, on one loopback address.
+    Local {
+        /// The address to listen on.
+        #[arg(long, default_value = "127.0.0.1:8085")]
+        listen: SocketAddr,
+        /// Where its keys, database and secrets are.
+        #[arg(long, env = "STATE_DIR", default_value = ".lockgate")]
+        state_dir: PathBuf,
+    },
+    /// Start a command that ends when this process's parent does.
+    #[command(hide = true)]
+    BoundToParent {
+        /// The parent that started this.
+        parent: u32,
+        /// The command and its arguments.
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Where the configuration, Envoy and the filters are.
+#[derive(Clone, Debug, Args)]
+pub struct Parts {
+    /// The configuration; the shipped one by default.
+    #[arg(long, env = "LOCKGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Envoy's binary.
+    #[arg(long, env = "ENVOY", default_value = "envoy")]
+    pub envoy: PathBuf,
+    /// The directory with log.wasm, or a module of another name.
+    #[arg(long, env = "LOCKGATE_MODULES", default_value = "dist")]
+    pub modules: PathBuf,
+}
+
+impl Parts {
+    /// Where the configuration is read from.
+    pub fn source(&self) -> Source {
+        self.config.clone().map_or(Source::Shipped, Source::File)
+    }
+}

@@ -1,0 +1,99 @@
+//! Each subcommand, from its arguments to the exit code.
+
+use std::io::Write;
+use std::process::{ExitCode, Stdio};
+
+use crate::args::{Command, Parts};
+use crate::config::{self, Config, Environment, Problems};
+use crate::render::{self, Modules};
+use crate::{child, local, run};
+
+/// Why a command ended without doing what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields that cannot be used.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// The YAML writer failed.
+    #[error("the configuration cannot be written: {0}")]
+    Yaml(#[from] serde_norway::Error),
+    /// A file or a process failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Envoy does not take the configuration; its own words stand above.
+    #[error("Envoy refused the configuration")]
+    Refused,
+    /// The stand-in could not serve.
+    #[error("local: {0}")]
+    Local(#[from] lockgate_local::Error),
+    /// Envoy could not be run.
+    #[error(transparent)]
+    Run(#[from] run::Error),
+}
+
+impl Error {
+    /// For `map_err`: what was tried when the system failed.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Io { what, error }
+    }
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// Whatever keeps it from being done, for a person to read.
+pub async fn execute(command: Command) -> Result<ExitCode, Error> {
+    let environment: Environment = std::env::vars().collect();
+    match command {
+        Command::Render { parts, check } => {
+            let (_, yaml) = rendered(&parts, &environment)?;
+            if check {
+                validate(&parts, &yaml)?;
+            }
+            std::io::stdout().write_all(yaml.as_bytes()).map_err(Error::io("standard output"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run { parts, state_dir, concurrency, log_level } => {
+            let (config, yaml) = rendered(&parts, &environment)?;
+            let launch = run::Launch { envoy: parts.envoy, state_dir, concurrency, log_level };
+            Ok(run::run(&config, &yaml, &launch).await?)
+        }
+        Command::Local { listen, state_dir } => {
+            local::serve(listen, state_dir).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::BoundToParent { parent, command } => {
+            Err(Error::Io { what: command.join(" "), error: child::become_bound(parent, &command) })
+        }
+    }
+}
+
+fn rendered(parts: &Parts, environment: &Environment) -> Result<(Config, String), Error> {
+    let config = config::load(&parts.source(), environment)?;
+    let yaml = render::bootstrap(&config, &Modules::at(&parts.modules))?;
+    Ok((config, yaml))
+}
+
+/// Envoy's messages go to standard error, so that standard output stays the configuration.
+fn validate(parts: &Parts, yaml: &str) -> Result<(), Error> {
+    let mut file = tempfile::Builder::new()
+        .prefix("lockgate-")
+        .suffix(".yaml")
+        .tempfile()
+        .map_err(Error::io("a temporary file"))?;
+    file.write_all(yaml.as_bytes()).map_err(Error::io("a temporary file"))?;
+    let status = std::process::Command::new(&parts.envoy)
+        .args(["--mode", "validate", "--log-level", "warning", "-c"])
+        .arg(file.path())
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .map_err(Error::io(parts.envoy.display().to_string()))?;
+    if status.success() { Ok(()) } else { Err(Error::Refused) }
+}

@@ -1,0 +1,144 @@
+//! As written → as used. Notes every problem it meets instead of stopping at the first.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::interpolate::Unset;
+use super::problem::{Problem, Problems};
+use super::raw::{Raw, RawServices, RawSlack, RawUpstream};
+use super::resolved::{Config, Services, Slack, Upstream};
+use super::secret::SecretName;
+use super::url::{Scheme, Url};
+use super::{Environment, log, routes};
+
+/// What resolving needs beside the file.
+pub(super) struct Context<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) unset: &'a Unset,
+    /// Where adapter files are looked for.
+    pub(super) directory: &'a Path,
+}
+
+impl Context<'_> {
+    /// A required value, or the problem that names the variable it would have come from.
+    pub(super) fn required<T>(&self, field: &str, value: Option<T>, example: &str) -> Result<T, Problem> {
+        value.ok_or_else(|| match self.unset.get(field) {
+            Some(name) => {
+                Problem::new(field, format!("{name} is not set; expected, for example, {name}={example}"))
+            }
+            None => Problem::new(field, format!("is missing; expected, for example, {example}")),
+        })
+    }
+
+    /// Whether a named secret can be had as far as this environment tells.
+    pub(super) fn has(&self, secret: &SecretName) -> bool {
+        secret.variable().is_none_or(|name| self.environment.get(name).is_some_and(|value| !value.is_empty()))
+    }
+}
+
+pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problems> {
+    let mut problems = Problems::none();
+    if raw.version.is_none_or(|version| version.0 != 1) {
+        problems.push(Problem::new("version", "expected version: 1"));
+    }
+    let listen = context
+        .required("listen", raw.listen, "127.0.0.1:8080")
+        .and_then(|text| address("listen", &text, "an address and port, for example 0.0.0.0:8080"));
+    let listen = problems.keep(listen);
+    let admin = raw.admin.unwrap_or_else(|| "127.0.0.1:9901".to_owned());
+    let admin = problems.keep(admin_address(&admin));
+    if let (Some(listen), Some(admin)) = (listen, admin)
+        && listen.port() == admin.port()
+    {
+        problems.push(Problem::given("admin", admin, "another port than listen, for example 127.0.0.1:9901"));
+    }
+    problems.keep(public_url(raw.public_url));
+    let ca_file = raw.ca_file.unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".to_owned());
+    let limits = raw.limits.resolve(&mut problems);
+    let budgets =
+        raw.budgets.resolve(raw.upstream.as_ref().and_then(|upstream| upstream.timeout), &mut problems);
+    let upstream = problems.keep(upstream(raw.upstream, context));
+    let services = services(raw.services, &mut problems);
+    let slack = slack(raw.slack, context, &mut problems);
+    let log = log::resolve(raw.log, context, &mut problems);
+    let routes = routes::resolve(raw.routes, slack.is_some(), log.is_some(), context, &mut problems);
+    let config =
+        listen.zip(admin).zip(upstream).zip(services).map(|(((listen, admin), upstream), services)| Config {
+            listen,
+            admin,
+            trusted_hops: raw.trusted_hops.map_or(0, |hops| hops.0),
+            ca_file,
+            upstream,
+            services,
+            slack,
+            log,
+            limits,
+            budgets,
+            routes,
+        });
+    problems.or(config)
+}
+
+fn address(field: &str, text: &str, expected: &str) -> Result<SocketAddr, Problem> {
+    text.parse::<SocketAddr>()
+        .ok()
+        .filter(|address| address.port() != 0)
+        .ok_or_else(|| Problem::given(field, text, expected))
+}
+
+/// The admin interface shows the configuration and ends the process, to anybody who reaches it.
+fn admin_address(text: &str) -> Result<SocketAddr, Problem> {
+    let expected = "a loopback address and port, for example 127.0.0.1:9901";
+    let admin = address("admin", text, expected)?;
+    if admin.ip().is_loopback() { Ok(admin) } else { Err(Problem::given("admin", text, expected)) }
+}
+
+fn public_url(text: Option<String>) -> Result<(), Problem> {
+    let Some(text) = text else { return Ok(()) };
+    let expected =
+        "the address that users see, https or http on loopback, for example https://app.example.com";
+    let url = Url::parse("public_url", &text, expected)?;
+    let fine = url.path.is_empty() && (url.scheme == Scheme::Https || url.is_loopback());
+    if fine { Ok(()) } else { Err(Problem::given("public_url", url, expected)) }
+}
+
+fn upstream(raw: Option<RawUpstream>, context: &Context<'_>) -> Result<Upstream, Problem> {
+    let example = "https://my-service-abc123-ew.a.run.app";
+    let text = context.required("upstream.url", raw.and_then(|upstream| upstream.url), example)?;
+    let expected = "the service's address without a path, for example https://my-service-abc123-ew.a.run.app";
+    let url = Url::parse("upstream.url", &text, expected)?;
+    if url.path.is_empty() {
+        Ok(Upstream { url })
+    } else {
+        Err(Problem::given("upstream.url", url, expected))
+    }
+}
+
+fn services(raw: RawServices, problems: &mut Problems) -> Option<Services> {
+    let mut base = |field: &str, text: Option<&String>, default: &str| {
+        let expected =
+            "https, or http on loopback or of the metadata server, for example http://127.0.0.1:8085";
+        let text = text.map_or(default, String::as_str);
+        let url = Url::parse(field, text, expected).and_then(|url| {
+            if url.is_private_enough() { Ok(url) } else { Err(Problem::given(field, url, expected)) }
+        });
+        problems.keep(url)
+    };
+    let api = raw.google_api_base.as_ref();
+    Some(Services {
+        pubsub: base("services.google_api_base", api, "https://pubsub.googleapis.com")?,
+        secret_manager: base("services.google_api_base", api, "https://secretmanager.googleapis.com")?,
+        metadata: base(
+            "services.metadata_base",
+            raw.metadata_base.as_ref(),
+            "http://metadata.google.internal",
+        )?,
+    })
+}
+
+/// One field makes the group, so it is either whole or absent.
+fn slack(raw: Option<RawSlack>, context: &Context<'_>, problems: &mut Problems) -> Option<Slack> {
+    let example = "{env: SLACK_SIGNING_SECRET}";
+    let secret = problems.keep(context.required("slack.signing_secret", raw?.signing_secret, example))?;
+    context.has(&secret).then_some(Slack { signing_secret: secret })
+}

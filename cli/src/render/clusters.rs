@@ -1,0 +1,142 @@
+//! Where requests and calls go. No cluster resolves a name before the listener is ready: one silent
+//! name server would hold up the start, so names are resolved when they are first used.
+
+use serde_json::{Value, json};
+
+use super::plugins::calls_plain_http;
+use super::typed;
+use crate::config::{Config, Scheme, Url};
+
+/// The service behind.
+pub(super) const UPSTREAM: &str = "upstream";
+
+/// Has no hosts: a route that leads here answers 503.
+pub(super) const REFUSED: &str = "refused";
+
+const CALLOUT_HTTPS: &str = "callout_https";
+const CALLOUT_HTTP: &str = "callout_http";
+
+pub(super) fn clusters(config: &Config) -> Vec<Value> {
+    let mut clusters = vec![
+        upstream(config),
+        json!({"name": REFUSED, "type": "STATIC", "load_assignment": {"cluster_name": REFUSED}}),
+    ];
+    if config.slack.is_some() || config.log.is_some() {
+        let services = &config.services;
+        let called = [&services.pubsub, &services.secret_manager, &services.metadata];
+        let known =
+            |scheme: Scheme| called.into_iter().filter(move |url| url.scheme == scheme).collect::<Vec<_>>();
+        clusters.push(callout(CALLOUT_HTTPS, &known(Scheme::Https), Some(&config.ca_file)));
+        if calls_plain_http(config) {
+            clusters.push(callout(CALLOUT_HTTP, &known(Scheme::Http), None));
+        }
+    }
+    clusters
+}
+
+/// The filter chooses the host by `:authority`.
+fn callout(name: &str, known: &[&Url], ca_file: Option<&str>) -> Value {
+    let mut cluster = named_hosts(name, known);
+    set(&mut cluster, "connect_timeout", "0.8s".into());
+    let protocol = json!({"explicit_http_config": {"http_protocol_options": {}}});
+    finish(&mut cluster, protocol, ca_file);
+    cluster
+}
+
+fn upstream(config: &Config) -> Value {
+    let url = &config.upstream.url;
+    let mut cluster = match url.ip() {
+        Some(ip) => json!({
+            "name": UPSTREAM,
+            "type": "STATIC",
+            "load_assignment": {
+                "cluster_name": UPSTREAM,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {
+                    "address": {"socket_address": {"address": ip.to_string(), "port_value": url.port}},
+                }}]}],
+            },
+        }),
+        None => named_hosts(UPSTREAM, &[url]),
+    };
+    set(&mut cluster, "connect_timeout", "5s".into());
+    // A WebSocket needs HTTP/1.1 and gRPC needs HTTP/2 all the way.
+    let protocol = json!({"use_downstream_protocol_config": {
+        "http_protocol_options": {},
+        "http2_protocol_options": {},
+    }});
+    let ca_file = (url.scheme == Scheme::Https).then_some(config.ca_file.as_str());
+    finish(&mut cluster, protocol, ca_file);
+    cluster
+}
+
+/// Hosts by name, resolved on first use; those known already are asked for at once, without waiting.
+fn named_hosts(name: &str, known: &[&Url]) -> Value {
+    let mut known: Vec<Value> = known
+        .iter()
+        .filter(|url| url.ip().is_none())
+        .map(|url| json!({"address": url.host, "port_value": url.port}))
+        .collect();
+    known.dedup();
+    let mut cache = json!({
+        "name": name,
+        // Cloud Run has no IPv6 egress unless it is asked for.
+        "dns_lookup_family": "V4_PREFERRED",
+    });
+    if !known.is_empty() {
+        set(&mut cache, "preresolve_hostnames", known.into());
+    }
+    json!({
+        "name": name,
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {
+            "name": "envoy.clusters.dynamic_forward_proxy",
+            "typed_config": typed(
+                "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
+                json!({"dns_cache_config": cache}),
+            ),
+        },
+    })
+}
+
+fn finish(cluster: &mut Value, mut protocol: Value, ca_file: Option<&str>) {
+    // Without TLS they do nothing, but a cluster that resolves names by itself must have them.
+    set(
+        &mut protocol,
+        "upstream_http_protocol_options",
+        json!({"auto_sni": true, "auto_san_validation": true}),
+    );
+    if let Some(ca_file) = ca_file {
+        set(
+            cluster,
+            "transport_socket",
+            json!({
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", json!({
+                    "common_tls_context": {"validation_context": {"trusted_ca": {"filename": ca_file}}},
+                })),
+            }),
+        );
+    }
+    set(
+        cluster,
+        "typed_extension_protocol_options",
+        json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
+                typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", protocol),
+        }),
+    );
+    // The limit on paused streams is the filters'; Envoy's default would be met first.
+    set(
+        cluster,
+        "circuit_breakers",
+        json!({"thresholds": [{
+            "max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096, "max_retries": 64,
+        }]}),
+    );
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Value::Object(object) = object {
+        object.insert(name.to_owned(), value);
+    }
+}

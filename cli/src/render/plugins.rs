@@ -1,0 +1,206 @@
+//! Each filter's own configuration. One shape for all: a version, the services where it calls one,
+//! and rules of which the first that matches holds.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::filters::Filter;
+use crate::config::{
+    Adapter, Config, Enqueue, Guard, HeaderPolicy, Log, Match, PathMatch, Reply, Rewrite, Route, Scheme,
+    Signature, Slack,
+};
+
+/// The largest result that form-to-json takes as its limit, in bytes.
+const LARGEST_OUTPUT: u64 = 8 << 20;
+
+pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
+    let calls = !matches!(filter, Filter::FormToJson | Filter::FormToJsonRestored);
+    let mut plugin = Map::new();
+    plugin.insert("version".to_owned(), 1.into());
+    if calls {
+        plugin.insert("services".to_owned(), services(config));
+    }
+    let log = config.log.as_ref();
+    let rules: Vec<Value> = match filter {
+        Filter::SlackSignature => {
+            config.slack.iter().flat_map(|slack| slack_signature(config, slack)).collect()
+        }
+        Filter::PubsubPlayback => log.iter().flat_map(|log| pubsub_playback(config, log)).collect(),
+        Filter::FormToJson => near_adapters(config),
+        Filter::FormToJsonRestored => log.iter().flat_map(|log| far_adapters(config, log)).collect(),
+        Filter::PubsubEnqueue => log.iter().flat_map(|log| pubsub_enqueue(config, log)).collect(),
+    };
+    plugin.insert("rules".to_owned(), rules.into());
+    Value::Object(plugin)
+}
+
+fn services(config: &Config) -> Value {
+    let services = &config.services;
+    json!({
+        "pubsub": services.pubsub.to_string(),
+        "secret_manager": services.secret_manager.to_string(),
+        "metadata": services.metadata.to_string(),
+        "clusters": {"https": "callout_https", "http": "callout_http"},
+    })
+}
+
+fn slack_signature(config: &Config, slack: &Slack) -> Vec<Value> {
+    let rule = |route: &Route| {
+        let Guard::Slack(kinds) = &route.guard else { return None };
+        let mut rule = json!({
+            "match": route.matching.to_json(),
+            "signing_secrets": slack.signing_secret.to_json(),
+            "max_body_bytes": config.limits.body,
+            "deadline_ms": milliseconds(config.budgets.slack_wait),
+        });
+        if !kinds.is_empty() {
+            let kinds = kinds.iter().map(|(kind, action)| (kind.clone(), action.as_str().into()));
+            insert(&mut rule, "kinds", Value::Object(kinds.collect()));
+        }
+        Some(rule)
+    };
+    config.routes.iter().filter_map(rule).collect()
+}
+
+fn pubsub_playback(config: &Config, log: &Log) -> Vec<Value> {
+    let sign: Vec<Value> = log
+        .restored
+        .iter()
+        .filter_map(|restored| {
+            let matching = restored.matching.to_json();
+            match restored.sign.as_ref()? {
+                Signature::Slack(secret) => Some(json!({"match": matching, "slack": secret.to_json()})),
+                Signature::StandardWebhooks(secret) => {
+                    Some(json!({"match": matching, "standard_webhooks": secret.to_json()}))
+                }
+            }
+        })
+        .collect();
+    let rule = |route: &Route| {
+        let mut rule = json!({
+            "match": route.matching.to_json(),
+            "push": {
+                "issuer": log.push.issuer.to_string(),
+                "audience": log.push.audience,
+                "email": log.push.service_account,
+                "jwks_uri": log.push.jwks_uri.to_string(),
+            },
+            "dead_letter_topic": log.dead_letter_topic,
+            "max_body_bytes": config.limits.push_body(),
+            "deadline_ms": milliseconds(config.budgets.playback_check),
+        });
+        if let Some(key) = &log.key {
+            insert(&mut rule, "log_key", key.to_json());
+        }
+        let lists = [
+            ("retry_statuses", &log.retry_statuses),
+            ("permanent_statuses", &log.permanent_statuses),
+            ("keep_headers", &log.keep_headers),
+        ];
+        for (name, list) in lists {
+            if let Some(list) = list {
+                insert(&mut rule, name, list.clone().into());
+            }
+        }
+        if !sign.is_empty() {
+            insert(&mut rule, "sign", sign.clone().into());
+        }
+        rule
+    };
+    config.routes.iter().filter(|route| route.guard == Guard::Push).map(rule).collect()
+}
+
+fn near_adapters(config: &Config) -> Vec<Value> {
+    let rule = |route: &Route| {
+        Some(conversion(&route.matching, route.adapter.as_ref()?, config, config.limits.body))
+    };
+    config.routes.iter().filter_map(rule).collect()
+}
+
+/// Every restored request passes this filter once one of them is rewritten; the others unchanged.
+fn far_adapters(config: &Config, log: &Log) -> Vec<Value> {
+    let largest = config.limits.push_body().min(LARGEST_OUTPUT);
+    let everything =
+        Match { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), hosts: Vec::new() };
+    let rules = log.restored.iter().map(|restored| match &restored.adapter {
+        Some(adapter) => conversion(&restored.matching, adapter, config, largest),
+        None => json!({"match": restored.matching.to_json(), "unchanged": true}),
+    });
+    rules.chain([json!({"match": everything.to_json(), "unchanged": true})]).collect()
+}
+
+fn conversion(matching: &Match, adapter: &Adapter, config: &Config, largest: u64) -> Value {
+    let mut rule = json!({"match": matching.to_json()});
+    if let Adapter::Template(template) = adapter {
+        insert(&mut rule, "template", template.clone());
+    }
+    insert(&mut rule, "max_body_bytes", config.limits.body.into());
+    insert(&mut rule, "max_output_bytes", largest.into());
+    rule
+}
+
+fn pubsub_enqueue(config: &Config, log: &Log) -> Vec<Value> {
+    let rule = |route: &Route| {
+        let enqueue = route.enqueue.as_ref()?;
+        let (guard, budget) = match route.guard {
+            Guard::Slack(_) => (Some("slack-signature"), config.budgets.slack),
+            _ => (None, config.budgets.enqueue),
+        };
+        let adapter = route.adapter.as_ref().map(|_| "form-to-json");
+        let after: Vec<&str> = guard.into_iter().chain(adapter).collect();
+        let mut rule = json!({
+            "match": route.matching.to_json(),
+            "name": route.name,
+            "topic": log.topic,
+            "after": after,
+        });
+        store(&mut rule, enqueue);
+        if let Some(key) = &log.key {
+            insert(&mut rule, "log_key", key.to_json());
+        }
+        insert(&mut rule, "max_body_bytes", config.limits.body.into());
+        insert(&mut rule, "deadline_ms", milliseconds(config.budgets.enqueue_deadline(budget)).into());
+        Some(rule)
+    };
+    config.routes.iter().filter_map(rule).collect()
+}
+
+fn store(rule: &mut Value, enqueue: &Enqueue) {
+    match &enqueue.rewrite {
+        Some(Rewrite::Path(path)) => insert(rule, "path", path.as_str().into()),
+        Some(Rewrite::StripPrefix(prefix)) => insert(rule, "strip_prefix", prefix.as_str().into()),
+        None => {}
+    }
+    match &enqueue.headers {
+        Some(HeaderPolicy::Only(names)) => insert(rule, "headers", json!({"only": names})),
+        Some(HeaderPolicy::Keep(names)) => insert(rule, "headers", json!({"keep": names})),
+        None => {}
+    }
+    let Reply { status, content_type, body } = &enqueue.reply;
+    let mut reply = json!({"status": status});
+    for (name, text) in [("content_type", content_type), ("body", body)] {
+        if let Some(text) = text {
+            insert(&mut reply, name, text.as_str().into());
+        }
+    }
+    insert(rule, "reply", reply);
+}
+
+/// Which of the callout clusters something needs.
+pub(super) fn calls_plain_http(config: &Config) -> bool {
+    let services = &config.services;
+    let keys = config.log.iter().map(|log| &log.push.jwks_uri);
+    keys.chain([&services.pubsub, &services.secret_manager, &services.metadata])
+        .any(|url| url.scheme == Scheme::Http)
+}
+
+fn insert(object: &mut Value, name: &str, value: Value) {
+    if let Value::Object(object) = object {
+        object.insert(name.to_owned(), value);
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,37 @@
+//! Envoy's admin interface, as a test reads it.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::Client;
+use crate::http1::Request;
+
+/// A client of the admin interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Admin {
+    client: Client,
+}
+
+impl Admin {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { client: Client::new(address) }
+    }
+
+    /// The counter or gauge of this name; 0 where there is none yet.
+    pub async fn stat(&self, name: &str) -> u64 {
+        let stats = self.text("/stats").await;
+        let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    /// The configuration Envoy runs, plugin configurations in clear.
+    pub async fn config_dump(&self) -> Value {
+        self.client.send(&Request::get("/config_dump?include_eds")).await.json()
+    }
+
+    /// Any page, as text.
+    pub async fn text(&self, path: &str) -> String {
+        self.client.send(&Request::get(path)).await.text()
+    }
+}
