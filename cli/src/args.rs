@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -51,6 +52,51 @@ pub enum Command {
         /// Where its keys, database and secrets are.
         #[arg(long, env = "STATE_DIR", default_value = ".lockgate")]
         state_dir: PathBuf,
+    },
+    /// List dead letters, or send them to their topic again.
+    Replay {
+        /// The dead-letter topic's pull subscription, projects/P/subscriptions/S.
+        #[arg(long)]
+        subscription: String,
+        /// Only list them: id, reason, status, method, path, time. The default without --to.
+        #[arg(long, conflicts_with = "to")]
+        list: bool,
+        /// The topic they go to, projects/P/topics/T. Each is acknowledged once it is published.
+        #[arg(long)]
+        to: Option<String>,
+        /// Only these, by the id of the list.
+        #[arg(long, value_delimiter = ',', num_args = 1..)]
+        ids: Vec<String>,
+        /// At most so many.
+        #[arg(long, default_value = "1000")]
+        limit: NonZeroUsize,
+    },
+    /// Start everything on this machine, and restart it when something changes.
+    Dev {
+        /// Where the parts are.
+        #[command(flatten)]
+        parts: Parts,
+        /// Secrets, data and the rendered configuration.
+        #[arg(long, env = "STATE_DIR", default_value = ".lockgate")]
+        state_dir: PathBuf,
+        /// The chain's port.
+        #[arg(long, env = "PORT", default_value_t = 8080)]
+        port: u16,
+        /// Envoy's admin interface's port.
+        #[arg(long, env = "ADMIN_PORT", default_value_t = 9901)]
+        admin_port: u16,
+        /// The local services' port.
+        #[arg(long, env = "LOCAL_PORT", default_value_t = 8085)]
+        local_port: u16,
+        /// The demonstration upstream's port; unused with UPSTREAM_URL.
+        #[arg(long, env = "DEMO_UPSTREAM_PORT", default_value_t = 8090)]
+        upstream_port: u16,
+        /// A directory whose files, when they change, ask for a rebuild.
+        #[arg(long)]
+        watch: Vec<PathBuf>,
+        /// The shell command that rebuilds.
+        #[arg(long)]
+        rebuild: Option<String>,
     },
     /// Start a command that ends when this process's parent does.
     #[command(hide = true)]

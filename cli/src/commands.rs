@@ -6,7 +6,7 @@ use std::process::{ExitCode, Stdio};
 use crate::args::{Command, Parts};
 use crate::config::{self, Config, Environment, Problems};
 use crate::render::{self, Modules};
-use crate::{child, local, run};
+use crate::{child, dev, local, replay, run};
 
 /// Why a command ended without doing what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,12 @@ pub enum Error {
     /// Envoy does not take the configuration; its own words stand above.
     #[error("Envoy refused the configuration")]
     Refused,
+    /// Something of the laptop's stack is not running.
+    #[error(transparent)]
+    Dev(#[from] dev::Error),
+    /// Dead letters could not be listed or sent again.
+    #[error(transparent)]
+    Replay(#[from] replay::Error),
     /// The stand-in could not serve.
     #[error("local: {0}")]
     Local(#[from] lockgate_local::Error),
@@ -66,6 +72,25 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
         }
         Command::Local { listen, state_dir } => {
             local::serve(listen, state_dir).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Dev { parts, state_dir, port, admin_port, local_port, upstream_port, watch, rebuild } => {
+            let options = dev::Options {
+                parts,
+                state_dir,
+                port,
+                admin_port,
+                local_port,
+                upstream_port,
+                watch,
+                rebuild,
+            };
+            dev::dev(&options, &environment).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Replay { subscription, list: _, to, ids, limit } => {
+            let options = replay::Options { subscription, to, ids, limit: limit.get() };
+            replay::replay(&options, &environment, &mut std::io::stdout().lock())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::BoundToParent { parent, command } => {

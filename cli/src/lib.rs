@@ -4,12 +4,19 @@
 //! - [`render`]: the configuration as used → Envoy's bootstrap
 //! - [`run`], [`child`]: Envoy as a child: ready, drain, end
 //! - [`local`]: the stand-in for Google's services as a process
+//! - [`dev`]: everything on a laptop
+//! - [`replay`]: dead letters
+//! - [`google`], [`ports`]: what several of these need
 //! - [`args`], [`commands`]: the command line, and what each command does
 
 pub mod args;
 pub mod child;
 pub mod commands;
 pub mod config;
+pub mod dev;
+pub mod google;
 pub mod local;
+pub mod ports;
 pub mod render;
+pub mod replay;
 pub mod run;

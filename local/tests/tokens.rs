@@ -48,6 +48,7 @@ async fn the_metadata_server_answers_only_its_own_clients() {
     }
     let unknown = api.send(Method::GET, "/computeMetadata/v1/nonsense", &[FLAVOR], "").await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    assert_eq!(unknown.headers["metadata-flavor"], "Google");
     google.stop().await;
 }
 

@@ -113,6 +113,11 @@ impl Request {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// Whether the request is sent with `transfer-encoding: chunked`.
+    pub fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
     pub(crate) fn has_body(&self) -> bool {
         self.chunked || !self.body.is_empty() || !self.trailers.is_empty()
     }
@@ -184,6 +189,16 @@ impl Response {
     /// The body as text; bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Whether the response is sent with `transfer-encoding: chunked`.
+    pub fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
+    /// The chunks of the body, as they were added.
+    pub fn chunks(&self) -> &[Vec<u8>] {
+        &self.chunks
     }
 
     /// The pairs that Envoy's codec would hand to the filters.

@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::child;
 use crate::config::Config;
 use crate::render::HEALTH;
+use crate::{child, ports};
 
 /// How Envoy is started.
 #[derive(Clone, Debug)]
@@ -34,6 +34,14 @@ pub struct Launch {
 /// Why Envoy could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Something else listens there.
+    #[error("{address} cannot be used: {error}")]
+    Address {
+        /// `listen` or `admin`.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The configuration could not be written.
     #[error("{}: {error}", path.display())]
     State {
@@ -63,6 +71,9 @@ pub async fn run(config: &Config, yaml: &str, launch: &Launch) -> Result<ExitCod
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let failed = |error| Error::Envoy { path: launch.envoy.clone(), error };
+    for address in [config.listen, config.admin] {
+        ports::free(address).await.map_err(|error| Error::Address { address, error })?;
+    }
     let file = write(&launch.state_dir, yaml)?;
     let mut envoy = start(config, &file, launch).map_err(failed)?;
     let announced = async {

@@ -91,7 +91,7 @@ pub fn first_fit<'a, R>(rules: &'a [(Match, R)], stream: &Stream) -> Result<&'a 
 
 fn segments(pattern: &str) -> Option<Vec<String>> {
     let segments: Vec<String> = pattern.strip_prefix('/')?.split('/').map(str::to_owned).collect();
-    let whole = |segment: &String| !segment.contains('*') || segment == "*" || segment == "**";
+    let whole = |segment: &String| !segment.as_bytes().contains(&b'*') || segment == "*" || segment == "**";
     segments.iter().all(whole).then_some(segments)
 }
 

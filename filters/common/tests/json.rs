@@ -4,6 +4,8 @@
 //! the other refuses numbers beyond `f64` (`1e999`), which this one hands on as text; and the other
 //! reads `-0` as a float, so not as an integer.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
+
 use lockgate_common::json::{Json, JsonError, Kind, MAX_DEPTH, write_string};
 use proptest::prelude::*;
 use serde_json::Value;

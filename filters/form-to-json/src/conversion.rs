@@ -9,6 +9,10 @@ use crate::template::Template;
 /// times its size.
 const MOST_BYTES: u64 = 8 << 20;
 
+/// The fields of a rule.
+pub const SETTINGS: &[&str] =
+    &["match", "unchanged", "template", "max_body_bytes", "max_output_bytes", "max_fields"];
+
 /// What a rule makes of the bodies it is for.
 #[derive(Debug)]
 pub struct Conversion {
@@ -25,8 +29,7 @@ pub struct Conversion {
 impl Conversion {
     /// Reads a rule that stands at `path` in the configuration, all but its `match`.
     pub fn from_json(rule: Json<'_>, path: &str) -> Result<Self, ConfigError> {
-        let known = ["match", "template", "max_body_bytes", "max_output_bytes", "max_fields"];
-        let fields = Fields::new(rule, path, &known)?;
+        let fields = Fields::new(rule, path, SETTINGS)?;
         let template = match fields.optional("template") {
             Some(template) => Some(Template::compile(template, &fields.join("template"))?),
             None => None,

@@ -25,10 +25,8 @@ impl FormToJson {
         let mut rules = Vec::new();
         for (path, rule) in fields.list("rules")? {
             let unchanged = rule.field("unchanged").and_then(Json::bool) == Some(true);
-            let conversion = match unchanged {
-                true => Fields::new(rule, &path, &["match", "unchanged"]).map(|_| None)?,
-                false => Some(Conversion::from_json(rule, &path)?),
-            };
+            let conversion = Conversion::from_json(rule, &path)?;
+            let conversion = (!unchanged).then_some(conversion);
             let path = [&path, ".match"].concat();
             let matches = Match::from_config(rule.field("match").unwrap_or(rule), &path)?;
             rules.push((matches, conversion));

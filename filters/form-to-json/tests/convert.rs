@@ -86,7 +86,7 @@ fn settings_have_defaults_and_bounds() {
 fn an_unknown_setting_is_refused_by_name() {
     assert_eq!(
         mistake(r#"{"max_field":5}"#),
-        "rules[0].max_field: given 5, expected no such field; one of: match, template, max_body_bytes, max_output_bytes, max_fields"
+        "rules[0].max_field: given 5, expected no such field; one of: match, unchanged, template, max_body_bytes, max_output_bytes, max_fields"
     );
 }
 

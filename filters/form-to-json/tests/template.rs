@@ -1,5 +1,7 @@
 //! The template language: what it makes, what it refuses in a request, what it refuses at the start.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use form_to_json::error::ConvertError;

@@ -77,7 +77,8 @@ pub struct ReplyRule {
     pub body: String,
 }
 
-const KNOWN: &[&str] = &[
+/// The fields of a rule.
+pub const SETTINGS: &[&str] = &[
     "match",
     "name",
     "topic",
@@ -98,7 +99,7 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
     let mut publishers: Vec<(String, Publisher)> = Vec::new();
     let mut rules = Vec::new();
     for (path, rule) in fields.list("rules")? {
-        let fields = Fields::new(rule, &path, KNOWN)?;
+        let fields = Fields::new(rule, &path, SETTINGS)?;
         let matches =
             Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?;
         let topic = fields.text("topic", "projects/P/topics/T")?;

@@ -37,7 +37,8 @@ pub struct Settings {
     pub deadline_ms: u64,
 }
 
-const KNOWN: &[&str] = &[
+/// The fields of a rule.
+pub const SETTINGS: &[&str] = &[
     "match",
     "push",
     "dead_letter_topic",
@@ -60,7 +61,7 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
     let access = AccessTokens::new(runtime, &services);
     let mut rules = Vec::new();
     for (path, rule) in fields.list("rules")? {
-        let fields = Fields::new(rule, &path, KNOWN)?;
+        let fields = Fields::new(rule, &path, SETTINGS)?;
         let matches =
             Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?;
         let topic = fields.text("dead_letter_topic", "projects/P/topics/T")?;

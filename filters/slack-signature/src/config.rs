@@ -26,7 +26,8 @@ pub struct Settings {
     pub actions: Actions,
 }
 
-const KNOWN: &[&str] =
+/// The fields of a rule.
+pub const SETTINGS: &[&str] =
     &["match", "signing_secrets", "tolerance_seconds", "max_body_bytes", "deadline_ms", "kinds"];
 
 /// Reads all rules.
@@ -34,7 +35,7 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
     let services = Rc::new(Services::from_document(fields)?);
     let mut rules = Vec::new();
     for (path, rule) in fields.list("rules")? {
-        let fields = Fields::new(rule, &path, KNOWN)?;
+        let fields = Fields::new(rule, &path, SETTINGS)?;
         let matches =
             Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?;
         let given = fields.required("signing_secrets", "{\"env\": NAME} or {\"sm\": projects/…}")?;

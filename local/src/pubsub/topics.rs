@@ -48,12 +48,12 @@ impl PubSub {
     pub(super) async fn list_topics(&self, project: String, page: Page) -> Result<Response, ApiError> {
         let prefix = format!("{project}/topics/");
         let Page { size, after } = page;
-        let rows = self.store.read(move |tx| resources::topics(tx, &prefix, &after, size + 1)).await?;
-        let next =
-            (rows.len() > size).then(|| rows.iter().take(size).next_back().map(|row| row.name.clone()));
-        let topics: Vec<Value> =
-            rows.iter().take(size).map(|row| described(&row.name, stored(&row.resource))).collect();
-        status::ok(&listing("topics", topics, next.flatten()))
+        let mut rows = self.store.read(move |tx| resources::topics(tx, &prefix, &after, size + 1)).await?;
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let next = rows.last().filter(|_| more).map(|row| row.name.clone());
+        let topics = rows.iter().map(|row| described(&row.name, stored(&row.resource))).collect();
+        status::ok(&listing("topics", topics, next))
     }
 
     pub(super) async fn delete_topic(&self, name: String) -> Result<Response, ApiError> {

@@ -65,3 +65,24 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
     CREATE INDEX deliveries_due ON deliveries (subscription_id, due, message_id) WHERE acked_at IS NULL;
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_commit_is_synced_and_a_newer_file_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let connection = open(&path).unwrap();
+        let pragma = |name: &str| {
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+            connection.pragma_query_value(None, name, read).unwrap()
+        };
+        assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+        assert_eq!(pragma("synchronous"), 2.into(), "2 is FULL");
+        assert!(open(&path).is_ok(), "a second time");
+        connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        assert!(matches!(open(&path), Err(StoreError::Newer(2))));
+    }
+}

@@ -153,6 +153,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_answered_before_its_transaction_is_committed() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+        let (committing, begun) = oneshot::channel();
+        let (release, held) = blocking::channel::<()>();
+        let mut committing = Some(committing);
+        let hold = move || {
+            if let Some(committing) = committing.take() {
+                committing.send(()).unwrap();
+                held.recv().unwrap();
+            }
+            false
+        };
+        connection.commit_hook(Some(hold)).unwrap();
+        let worker = Worker::spawn(connection, Mode::Write).unwrap();
+        let mut inserting = Box::pin(insert(&worker, 1));
+        tokio::select! {
+            biased;
+            _ = &mut inserting => panic!("answered before the commit began"),
+            begun = begun => begun.unwrap(),
+        }
+        tokio::select! {
+            biased;
+            _ = &mut inserting => panic!("answered before the commit ended"),
+            () = std::future::ready(()) => {}
+        }
+        release.send(()).unwrap();
+        inserting.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn what_waits_shares_one_transaction_and_its_fate() {
         let worker = worker();
         let (started, running) = oneshot::channel();

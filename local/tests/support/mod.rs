@@ -7,7 +7,6 @@ pub(crate) mod endpoint;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::http::{Method, Request, StatusCode};
@@ -30,16 +29,13 @@ pub(crate) const DEAD_TOPIC: &str = "projects/test/topics/dead";
 pub(crate) const SUBSCRIPTION: &str = "projects/test/subscriptions/orders-push";
 pub(crate) const DEAD_SUBSCRIPTION: &str = "projects/test/subscriptions/dead-pull";
 
-/// A state directory with a signing key already in it: making one takes seconds in a debug build.
+/// A state directory with a signing key already in it: making one takes seconds in a debug build, so all tests share
+/// one, which outlives them.
 pub(crate) fn state_dir() -> TempDir {
-    static KEY: OnceLock<Vec<u8>> = OnceLock::new();
-    let key = KEY.get_or_init(|| {
-        let directory = TempDir::new().unwrap();
-        Signer::load(directory.path()).unwrap();
-        fs::read(directory.path().join("signing-key.pem")).unwrap()
-    });
+    let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    Signer::load(shared).unwrap();
     let directory = TempDir::new().unwrap();
-    fs::write(directory.path().join("signing-key.pem"), key).unwrap();
+    fs::copy(shared.join("signing-key.pem"), directory.path().join("signing-key.pem")).unwrap();
     directory
 }
 

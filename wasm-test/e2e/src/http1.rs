@@ -128,9 +128,11 @@ impl Request {
     pub fn contains(&self, text: &str) -> bool {
         contains(self.target.as_bytes(), text)
             || contains(&self.body, text)
-            || self.headers.pairs().chain(self.trailers.pairs()).any(|(name, value)| {
-                contains(name, text) || contains(value, text)
-            })
+            || self
+                .headers
+                .pairs()
+                .chain(self.trailers.pairs())
+                .any(|(name, value)| contains(name, text) || contains(value, text))
     }
 
     /// The bytes on the wire, with `content-length` unless a framing header is set.

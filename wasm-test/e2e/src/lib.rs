@@ -12,6 +12,7 @@
 )]
 
 pub mod admin;
+pub mod builder;
 pub mod client;
 pub mod dead_letters;
 pub mod envelope;
@@ -19,10 +20,12 @@ pub mod fault_proxy;
 pub mod h2c;
 pub mod http1;
 pub mod journal;
+mod observe;
 mod ports;
 pub mod process;
 pub mod pubsub;
 mod server;
+mod shared;
 pub mod slack;
 pub mod slack_clients;
 pub mod stack;
@@ -31,14 +34,17 @@ pub mod upstream;
 mod watchdog;
 mod wire;
 
+pub use builder::Builder;
 pub use client::Client;
 pub use envelope::Envelope;
-pub use fault_proxy::{Fault, FaultProxy};
+pub use fault_proxy::{Call, Fault, FaultProxy};
 pub use http1::{Headers, Request, Response};
 pub use journal::Journal;
+pub use observe::push_request;
 pub use process::Process;
 pub use pubsub::Pubsub;
-pub use stack::{Shared, Stack};
+pub use shared::Shared;
+pub use stack::Stack;
 pub use upstream::{Answer, Recorded, Upstream};
 
 use std::sync::OnceLock;

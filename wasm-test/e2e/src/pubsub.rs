@@ -75,6 +75,14 @@ impl Pubsub {
         text(&self.client.send(&request).await.json()["access_token"])
     }
 
+    /// An identity token of the services' own account, from the metadata server.
+    pub async fn identity_token(&self, audience: &str) -> String {
+        let account = "/computeMetadata/v1/instance/service-accounts/default/identity";
+        let target = format!("{account}?audience={audience}&format=full");
+        let request = Request::get(&target).header("metadata-flavor", "Google");
+        self.client.send(&request).await.text()
+    }
+
     async fn call(&self, method: &str, path: &str, body: Value) -> Response {
         let request = Request::new(method, path)
             .header("content-type", "application/json")

@@ -2,25 +2,21 @@
 //! upstream that records and a proxy that fails on demand.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
 
 use crate::admin::Admin;
 use crate::dead_letters::DeadLetters;
 use crate::fault_proxy::FaultProxy;
 use crate::journal::Journal;
-use crate::ports::free_port;
 use crate::process::Process;
 use crate::pubsub::{Pubsub, topic_name};
 use crate::tokens::Tokens;
 use crate::upstream::Upstream;
-use crate::{Client, watchdog};
+use crate::{Builder, Client};
 
 /// The signing secret of the Slack app of every stack.
 pub const SLACK_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
@@ -40,115 +36,29 @@ pub const DEAD_LETTER_SUBSCRIPTION: &str = "dead-letters";
 /// The configuration a stack has unless a test gives another.
 pub const CONFIG: &str = include_str!("../fixtures/lockgate.yaml");
 
-/// What a stack is to be.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    config: String,
-    variables: Vec<(String, String)>,
-    concurrency: u8,
-    upstream_url: Option<String>,
-    max_delivery_attempts: u32,
-    backoff: [&'static str; 2],
-}
-
-impl Builder {
-    /// Another configuration; it may use the variables of the default one.
-    pub fn config(mut self, config: &str) -> Self {
-        config.clone_into(&mut self.config);
-        self
-    }
-
-    /// Sets a variable of `lockgate run`, instead of the one the kit sets.
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Envoy's worker threads; 1 unless set.
-    pub fn concurrency(mut self, workers: u8) -> Self {
-        self.concurrency = workers;
-        self
-    }
-
-    /// Another upstream than the recording one, which is then not reached.
-    pub fn upstream(mut self, address: SocketAddr) -> Self {
-        self.upstream_url = Some(format!("http://{address}"));
-        self
-    }
-
-    /// After how many failed pushes the queue itself dead-letters a message; 100 unless set, 5 at
-    /// least.
-    pub fn max_delivery_attempts(mut self, attempts: u32) -> Self {
-        self.max_delivery_attempts = attempts;
-        self
-    }
-
-    /// The shortest and the longest wait between two pushes of a message, as the API writes
-    /// durations; `0s` and `1s` unless set.
-    pub fn backoff(mut self, shortest: &'static str, longest: &'static str) -> Self {
-        self.backoff = [shortest, longest];
-        self
-    }
-
-    /// Starts everything, and returns when the chain serves.
-    ///
-    /// # Panics
-    /// When a part does not start; with what it printed.
-    pub async fn start(self) -> Stack {
-        let directory = TempDir::with_prefix("lockgate-e2e-").expect("a temporary directory");
-        watchdog::guard_directory(directory.path());
-        std::fs::write(directory.path().join("lockgate.yaml"), &self.config).expect("write");
-        let services = loopback(free_port());
-        let stack = Stack {
-            upstream: Upstream::start(free_port()),
-            proxy: FaultProxy::start(free_port(), services),
-            dead_letters: DeadLetters::start(free_port()),
-            gateway: loopback(free_port()),
-            admin: loopback(free_port()),
-            services,
-            builder: self,
-            directory,
-            gateway_log: Arc::default(),
-            services_log: Arc::default(),
-            gateway_process: Mutex::default(),
-            services_process: Mutex::default(),
-        };
-        stack.start_services().await;
-        stack.create_queue().await;
-        stack.start_gateway().await;
-        stack
-    }
-}
-
 /// The running chain. Dropping it kills what it started and removes its state.
 #[derive(Debug)]
 pub struct Stack {
     // First, since fields are dropped in order: a program should not outlive what it talks to.
-    gateway_process: Mutex<Option<Process>>,
-    services_process: Mutex<Option<Process>>,
-    builder: Builder,
-    gateway: SocketAddr,
-    admin: SocketAddr,
-    services: SocketAddr,
-    upstream: Upstream,
-    proxy: FaultProxy,
-    dead_letters: DeadLetters,
-    gateway_log: Arc<Journal<String>>,
-    services_log: Arc<Journal<String>>,
-    directory: TempDir,
+    pub(crate) gateway_process: Mutex<Option<Process>>,
+    pub(crate) services_process: Mutex<Option<Process>>,
+    pub(crate) builder: Builder,
+    pub(crate) gateway: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) services: SocketAddr,
+    pub(crate) upstream: Upstream,
+    pub(crate) proxy: FaultProxy,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) gateway_log: Arc<Journal<String>>,
+    pub(crate) services_log: Arc<Journal<String>>,
+    pub(crate) directory: TempDir,
+    pub(crate) push_token: OnceLock<String>,
 }
 
 impl Stack {
     /// A stack with the default configuration, one worker, and quick retries.
     pub fn builder() -> Builder {
-        Builder {
-            config: CONFIG.to_owned(),
-            variables: Vec::new(),
-            concurrency: 1,
-            upstream_url: None,
-            max_delivery_attempts: 100,
-            backoff: ["0s", "1s"],
-        }
+        Builder::default()
     }
 
     /// A client of the chain.
@@ -216,7 +126,7 @@ impl Stack {
         Tokens::new(&self.services_directory(), &self.push_issuer(), &self.push_audience())
     }
 
-    fn push_issuer(&self) -> String {
+    pub(crate) fn push_issuer(&self) -> String {
         format!("http://{}", self.services)
     }
 
@@ -302,71 +212,6 @@ impl Stack {
         let other = self.builder.upstream_url.clone();
         other.unwrap_or_else(|| self.upstream.url())
     }
-
-    async fn create_queue(&self) {
-        let pubsub = self.pubsub();
-        for topic in [TOPIC, DEAD_LETTER_TOPIC] {
-            pubsub.create_topic(topic).await;
-        }
-        let kept = json!({"topic": topic_name(DEAD_LETTER_TOPIC), "ackDeadlineSeconds": 60});
-        pubsub.create_subscription(DEAD_LETTER_SUBSCRIPTION, kept).await;
-        let watched = json!({
-            "topic": topic_name(DEAD_LETTER_TOPIC),
-            "pushConfig": {"pushEndpoint": self.dead_letters.url()},
-        });
-        pubsub.create_subscription("dead-letters-seen", watched).await;
-        let [shortest, longest] = self.builder.backoff;
-        let playback = json!({
-            "topic": topic_name(TOPIC),
-            "ackDeadlineSeconds": 600,
-            "pushConfig": {
-                "pushEndpoint": self.push_audience(),
-                "oidcToken": {
-                    "serviceAccountEmail": PUSH_ACCOUNT,
-                    "audience": self.push_audience(),
-                },
-            },
-            "retryPolicy": {"minimumBackoff": shortest, "maximumBackoff": longest},
-            "deadLetterPolicy": {
-                "deadLetterTopic": topic_name(DEAD_LETTER_TOPIC),
-                "maxDeliveryAttempts": self.builder.max_delivery_attempts,
-            },
-        });
-        pubsub.create_subscription(SUBSCRIPTION, playback).await;
-    }
-}
-
-/// A stack that the tests of a file share. It lives until the test process ends.
-#[derive(Debug)]
-pub struct Shared {
-    stack: &'static Stack,
-    since: [usize; 2],
-}
-
-impl Shared {
-    /// The stack in `cell`, started by the first test that asks.
-    pub async fn of(cell: &'static OnceCell<Stack>, builder: Builder) -> Self {
-        let stack = cell.get_or_init(|| builder.start()).await;
-        Self { stack, since: [stack.gateway_log.len(), stack.services_log.len()] }
-    }
-}
-
-impl Deref for Shared {
-    type Target = Stack;
-
-    fn deref(&self) -> &Stack {
-        self.stack
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let [gateway, services] = self.since;
-            print_log("lockgate run", &self.stack.gateway_log.since(gateway));
-            print_log("lockgate local", &self.stack.services_log.since(services));
-        }
-    }
 }
 
 impl Drop for Stack {
@@ -394,7 +239,7 @@ fn is_ready(line: &str) -> bool {
     line.starts_with("ready http://")
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub(crate) fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
@@ -402,7 +247,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn print_log(name: &str, lines: &[String]) {
+pub(crate) fn print_log(name: &str, lines: &[String]) {
     const SHOWN: usize = 60;
     let skipped = lines.len().saturating_sub(SHOWN);
     println!("--- {name}: the last of {} lines", lines.len());

@@ -43,18 +43,8 @@ mod raw {
             data: *const u8,
             size: usize,
         ) -> u32;
-        pub fn proxy_get_property(
-            path: *const u8,
-            length: usize,
-            at: *mut *mut u8,
-            size: *mut usize,
-        ) -> u32;
-        pub fn proxy_set_property(
-            path: *const u8,
-            length: usize,
-            value: *const u8,
-            size: usize,
-        ) -> u32;
+        pub fn proxy_get_property(path: *const u8, length: usize, at: *mut *mut u8, size: *mut usize) -> u32;
+        pub fn proxy_set_property(path: *const u8, length: usize, value: *const u8, size: usize) -> u32;
         pub fn proxy_get_shared_data(
             key: *const u8,
             length: usize,
@@ -113,12 +103,7 @@ mod raw {
             at: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
-        pub fn proxy_define_metric(
-            kind: u32,
-            name: *const u8,
-            length: usize,
-            metric: *mut u32,
-        ) -> u32;
+        pub fn proxy_define_metric(kind: u32, name: *const u8, length: usize, metric: *mut u32) -> u32;
         pub fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
         pub fn proxy_record_metric(metric: u32, value: u64) -> u32;
         pub fn proxy_get_metric(metric: u32, value: *mut u64) -> u32;
@@ -145,23 +130,18 @@ fn taking(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> (u32, Option<Ve
 
 pub fn header(map: u32, name: &str) -> (u32, Option<Vec<u8>>) {
     // SAFETY: as for all calls below, pointers and lengths are those of live slices.
-    taking(|at, size| unsafe {
-        raw::proxy_get_header_map_value(map, name.as_ptr(), name.len(), at, size)
-    })
+    taking(|at, size| unsafe { raw::proxy_get_header_map_value(map, name.as_ptr(), name.len(), at, size) })
 }
 
 pub fn headers(map: u32) -> (u32, Vec<(String, Vec<u8>)>) {
     // SAFETY: see above.
-    let (status, bytes) =
-        taking(|at, size| unsafe { raw::proxy_get_header_map_pairs(map, at, size) });
+    let (status, bytes) = taking(|at, size| unsafe { raw::proxy_get_header_map_pairs(map, at, size) });
     (status, decode(&bytes.unwrap_or_default()))
 }
 
 pub fn add_header(map: u32, name: &str, value: &[u8]) -> u32 {
     // SAFETY: see above.
-    unsafe {
-        raw::proxy_add_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len())
-    }
+    unsafe { raw::proxy_add_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len()) }
 }
 
 pub fn set_header(map: u32, name: &str, value: &[u8]) -> u32 {
@@ -200,24 +180,20 @@ pub fn set_property(path: &[&str], value: &[u8]) -> u32 {
 pub fn shared_data(key: &str) -> (u32, Option<Vec<u8>>, u32) {
     let mut cas = 0;
     // SAFETY: see above.
-    let (status, value) = taking(|at, size| unsafe {
-        raw::proxy_get_shared_data(key.as_ptr(), key.len(), at, size, &mut cas)
-    });
+    let (status, value) =
+        taking(|at, size| unsafe { raw::proxy_get_shared_data(key.as_ptr(), key.len(), at, size, &mut cas) });
     (status, value, cas)
 }
 
 pub fn set_shared_data(key: &str, value: &[u8], cas: u32) -> u32 {
     // SAFETY: see above.
-    unsafe {
-        raw::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
-    }
+    unsafe { raw::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) }
 }
 
 pub fn register_queue(name: &str) -> (u32, u32) {
     let mut token = 0;
     // SAFETY: see above.
-    let status =
-        unsafe { raw::proxy_register_shared_queue(name.as_ptr(), name.len(), &mut token) };
+    let status = unsafe { raw::proxy_register_shared_queue(name.as_ptr(), name.len(), &mut token) };
     (status, token)
 }
 
@@ -225,9 +201,8 @@ pub fn resolve_queue(vm_id: &str, name: &str) -> (u32, u32) {
     let mut token = 0;
     let (id, id_length) = (vm_id.as_ptr(), vm_id.len());
     // SAFETY: see above.
-    let status = unsafe {
-        raw::proxy_resolve_shared_queue(id, id_length, name.as_ptr(), name.len(), &mut token)
-    };
+    let status =
+        unsafe { raw::proxy_resolve_shared_queue(id, id_length, name.as_ptr(), name.len(), &mut token) };
     (status, token)
 }
 
@@ -311,8 +286,7 @@ pub fn foreign(name: &str, argument: &[u8]) -> (u32, Option<Vec<u8>>) {
 pub fn define_metric(kind: u32, name: &str) -> (u32, u32) {
     let mut metric = 0;
     // SAFETY: see above.
-    let status =
-        unsafe { raw::proxy_define_metric(kind, name.as_ptr(), name.len(), &mut metric) };
+    let status = unsafe { raw::proxy_define_metric(kind, name.as_ptr(), name.len(), &mut metric) };
     (status, metric)
 }
 

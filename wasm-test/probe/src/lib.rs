@@ -4,8 +4,8 @@
 //! It calls the ABI directly: an SDK would turn unexpected statuses into panics.
 
 mod abi;
-mod calls;
 mod callbacks;
+mod calls;
 mod headers_phase;
 mod journal;
 mod later_phases;

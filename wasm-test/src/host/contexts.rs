@@ -49,7 +49,6 @@ pub(crate) struct VmState {
     generation: u64,
     exports: Option<Rc<Exports>>,
     failed: bool,
-    depth: u32,
     current: u32,
     effective: u32,
     /// Set by a local response: whatever the callback returns, iteration stops.
@@ -110,22 +109,16 @@ impl VmState {
         !std::mem::replace(&mut self.failed, true)
     }
 
-    pub(crate) fn in_call(&self) -> bool {
-        self.depth > 0
-    }
-
     pub(crate) fn enter(&mut self, context: u32) -> Entered {
         let before = Entered { current: self.current, effective: self.effective };
         self.current = context;
         self.effective = 0;
-        self.depth = self.depth.saturating_add(1);
         before
     }
 
     pub(crate) fn leave(&mut self, before: Entered) {
         self.current = before.current;
         self.effective = before.effective;
-        self.depth = self.depth.saturating_sub(1);
     }
 
     pub(crate) fn create(&mut self, context: Context) -> u32 {

@@ -1,5 +1,6 @@
 //! What the tests share.
 #![allow(dead_code, reason = "no test file needs all of it")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use form_to_json::conversion::Conversion;
 use form_to_json::convert::convert;

@@ -1,0 +1,59 @@
+//! Secrets of a laptop: random, made once, kept where only their owner reads them.
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Creates the directory for its owner alone.
+pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// The secret in `path`, made now if there is none: 32 random bytes in base64, which suits every use.
+pub(super) fn kept(path: &Path) -> io::Result<String> {
+    match std::fs::File::open(path) {
+        Ok(mut file) => {
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            Ok(text.trim().to_owned())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+            let text = STANDARD.encode(bytes);
+            // Written beside and renamed, so that a kill leaves no half secret to be kept for ever.
+            let fresh = path.with_extension("fresh");
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(text.as_bytes())?;
+            std::fs::rename(&fresh, path)?;
+            Ok(text)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_only_its_owner_reads_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let first = kept(&path).unwrap();
+        assert_eq!(kept(&path).unwrap(), first);
+        assert_eq!(STANDARD.decode(&first).unwrap().len(), 32);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_ne!(kept(&directory.path().join("other")).unwrap(), first);
+    }
+}

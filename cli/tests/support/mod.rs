@@ -1,0 +1,51 @@
+//! What the tests of `render` and `run` share: an environment with everything set, and a module.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+
+use lockgate::config::{self, Environment};
+use lockgate::render::{self, Modules};
+
+/// Secret values that must never be seen again.
+pub const MARKERS: [&str; 2] = ["marker-of-a-signing-secret", "bWFya2VyLW1hcmtlci1tYXJrZXItbWFya2VyLTEyMzQ="];
+
+/// Variables of a deployment with every group.
+pub fn everything() -> Environment {
+    variables(&[
+        ("LISTEN_ADDRESS", "0.0.0.0"),
+        ("PUBLIC_URL", "https://app.example.com"),
+        ("TRUSTED_HOPS", "1"),
+        ("UPSTREAM_URL", "https://service-abc123-ew.a.run.app"),
+        ("SLACK_SIGNING_SECRET", MARKERS[0]),
+        ("LOG_KEY", MARKERS[1]),
+        ("PUBSUB_TOPIC", "projects/p/topics/lockgate"),
+        ("DEAD_LETTER_TOPIC", "projects/p/topics/lockgate-dead"),
+        ("PUSH_AUDIENCE", "https://app.example.com/wal-playback"),
+        ("PUSH_SERVICE_ACCOUNT", "push@p.iam.gserviceaccount.com"),
+    ])
+}
+
+pub fn variables(pairs: &[(&str, &str)]) -> Environment {
+    pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Renders a configuration whose adapter files are beside the examples.
+pub fn render(text: &str, environment: &Environment, modules: &Path) -> Result<String, String> {
+    let directory = root().join("envoy/examples");
+    let config = config::parse(text, &directory, environment).map_err(|problems| problems.to_string())?;
+    Ok(render::bootstrap(&config, &Modules::at(modules)).unwrap())
+}
+
+/// The smallest module that Envoy's V8 loads as a filter: it has a memory, an allocator and the ABI's
+/// version, and does nothing.
+pub const NOTHING: &[u8] = b"\0asm\x01\0\0\0\
+    \x01\x09\x02\x60\0\0\x60\x01\x7f\x01\x7f\
+    \x03\x03\x02\0\x01\
+    \x05\x03\x01\0\x01\
+    \x07\x3f\x03\x06memory\x02\0\x17proxy_abi_version_0_2_1\0\0\x18proxy_on_memory_allocate\0\x01\
+    \x0a\x09\x02\x02\0\x0b\x04\0\x41\0\x0b";
