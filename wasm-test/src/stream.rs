@@ -221,8 +221,23 @@ fn read_upstream(state: &filter_chain::Stream) -> Option<(Request, bool)> {
     request.authority = all.text(":authority").unwrap_or_default().to_owned();
     request.scheme = all.text(":scheme").unwrap_or_default().to_owned();
     request.headers = all.iter().filter(|(name, _)| !name.starts_with(':')).collect();
+    frame(&mut request, state.upstream.headers_only);
     request.trailers = state.upstream.trailers.clone().unwrap_or_default();
     let (body, surplus, whole) = http::delimit(&request.headers, state.upstream.body.clone());
     (request.body, request.surplus) = (body, surplus);
     Some((request, whole))
+}
+
+/// What Envoy's HTTP/1.1 codec does about the framing: it believes a `content-length`.
+fn frame(request: &mut Request, headers_only: bool) {
+    request.headers.remove("transfer-encoding");
+    if request.headers.get("content-length").is_some() {
+        return;
+    }
+    if !headers_only {
+        request.chunked = true;
+        request.headers.add("transfer-encoding", "chunked");
+    } else if !matches!(request.method.as_str(), "GET" | "HEAD" | "DELETE" | "CONNECT" | "TRACE") {
+        request.headers.add("content-length", "0");
+    }
 }

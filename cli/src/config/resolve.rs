@@ -59,9 +59,14 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
         raw.budgets.resolve(raw.upstream.as_ref().and_then(|upstream| upstream.timeout), &mut problems);
     let upstream = problems.keep(upstream(raw.upstream, context));
     let services = services(raw.services, &mut problems);
+    // A group with a problem is meant to be there: its routes are no further problem.
+    let before = problems.count();
     let slack = slack(raw.slack, context, &mut problems);
+    let has_slack = slack.is_some() || problems.count() > before;
+    let before = problems.count();
     let log = log::resolve(raw.log, context, &mut problems);
-    let routes = routes::resolve(raw.routes, slack.is_some(), log.is_some(), context, &mut problems);
+    let has_log = log.is_some() || problems.count() > before;
+    let routes = routes::resolve(raw.routes, has_slack, has_log, context, &mut problems);
     let config =
         listen.zip(admin).zip(upstream).zip(services).map(|(((listen, admin), upstream), services)| Config {
             listen,

@@ -7,10 +7,11 @@ use lockgate::config::{self, Environment};
 use lockgate::render::{self, Modules};
 
 /// Secret values that must never be seen again.
-pub const MARKERS: [&str; 2] = ["marker-of-a-signing-secret", "bWFya2VyLW1hcmtlci1tYXJrZXItbWFya2VyLTEyMzQ="];
+pub(crate) const MARKERS: [&str; 2] =
+    ["marker-of-a-signing-secret", "bWFya2VyLW1hcmtlci1tYXJrZXItbWFya2VyLTEyMzQ="];
 
 /// Variables of a deployment with every group.
-pub fn everything() -> Environment {
+pub(crate) fn everything() -> Environment {
     variables(&[
         ("LISTEN_ADDRESS", "0.0.0.0"),
         ("PUBLIC_URL", "https://app.example.com"),
@@ -25,17 +26,17 @@ pub fn everything() -> Environment {
     ])
 }
 
-pub fn variables(pairs: &[(&str, &str)]) -> Environment {
+pub(crate) fn variables(pairs: &[(&str, &str)]) -> Environment {
     pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// Renders a configuration whose adapter files are beside the examples.
-pub fn render(text: &str, environment: &Environment, modules: &Path) -> Result<String, String> {
+pub(crate) fn render(text: &str, environment: &Environment, modules: &Path) -> Result<String, String> {
     let directory = root().join("envoy/examples");
     let config = config::parse(text, &directory, environment).map_err(|problems| problems.to_string())?;
     Ok(render::bootstrap(&config, &Modules::at(modules)).unwrap())
@@ -43,7 +44,7 @@ pub fn render(text: &str, environment: &Environment, modules: &Path) -> Result<S
 
 /// The smallest module that Envoy's V8 loads as a filter: it has a memory, an allocator and the ABI's
 /// version, and does nothing.
-pub const NOTHING: &[u8] = b"\0asm\x01\0\0\0\
+pub(crate) const NOTHING: &[u8] = b"\0asm\x01\0\0\0\
     \x01\x09\x02\x60\0\0\x60\x01\x7f\x01\x7f\
     \x03\x03\x02\0\x01\
     \x05\x03\x01\0\x01\

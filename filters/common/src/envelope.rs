@@ -11,6 +11,16 @@ use crate::secret::Secret;
 /// The version this code writes, and the newest it reads.
 pub const VERSION: u64 = 1;
 
+/// Bytes of an envelope beside the body's at most: headers are at most 60 KiB at Envoy's default, and
+/// escaping may double them.
+pub const MAX_HEAD_BYTES: usize = 128 * 1024;
+
+/// The largest push of an envelope whose body has at most `body` bytes: base64, and Pub/Sub's own
+/// fields and attributes around it. A playback that takes less cannot restore what was stored.
+pub const fn push_bytes(body: usize) -> usize {
+    (body + MAX_HEAD_BYTES) / 3 * 4 + 64 * 1024
+}
+
 /// A request as it is stored.
 pub struct Envelope {
     /// Minted at enqueue, UUID version 7; the upstream's idempotency key.

@@ -55,18 +55,13 @@ pub struct Stream(Rc<StreamState>);
 struct StreamState {
     runtime: Rc<Runtime>,
     headers: Headers,
-    body: Cell<BodyState>,
-    body_bytes: Cell<usize>,
+    /// Whether the request has ended.
+    ended: Cell<bool>,
+    /// What is buffered; `None` where not even an empty piece of a body came. Then there is no
+    /// buffer to write to, and the proxy ends the VM that tries.
+    body_bytes: Cell<Option<usize>>,
     body_limit: Cell<usize>,
     response_discarded: Cell<bool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum BodyState {
-    /// The request ended with its headers; a body cannot be set, the proxy ends the VM that tries.
-    Absent,
-    Arriving,
-    Complete,
 }
 
 /// A request body is over the limit it was asked with.
@@ -104,35 +99,24 @@ impl Stream {
         }
         self.0.body_limit.set(limit);
         let state = &self.0;
-        std::future::poll_fn(|_| {
-            if state.body_bytes.get() > limit {
-                Poll::Ready(Err(TooLarge))
-            } else if state.body.get() == BodyState::Arriving {
-                Poll::Pending
-            } else {
-                Poll::Ready(Ok(()))
-            }
+        let length = std::future::poll_fn(|_| match state.body_bytes.get().unwrap_or(0) {
+            buffered if buffered > limit => Poll::Ready(Err(TooLarge)),
+            buffered if state.ended.get() => Poll::Ready(Ok(buffered)),
+            _ => Poll::Pending,
         })
         .await?;
-        match state.body_bytes.get() {
+        match length {
             0 => Ok(Vec::new()),
             length => Ok(self.host().body(Body::Request, length).unwrap_or_default()),
         }
-    }
-
-    /// Whether the request has a body, be it of no bytes.
-    pub fn has_body(&self) -> bool {
-        self.0.body.get() != BodyState::Absent
     }
 
     /// Replaces the request's body and its content-length; false where the request has no body to
     /// replace. The new one must fit the connection's buffer: a caller that waited before passes no
     /// more than it was given.
     pub fn replace_request_body(&self, bytes: &[u8]) -> bool {
-        if !self.has_body() {
-            return false;
-        }
-        self.host().set_body(Body::Request, self.0.body_bytes.get(), bytes);
+        let Some(buffered) = self.0.body_bytes.get() else { return false };
+        self.host().set_body(Body::Request, buffered, bytes);
         let mut length = String::new();
         crate::encoding::push_decimal(&mut length, bytes.len() as u64);
         self.host().set_header(Map::Request, "content-length", Some(length.as_bytes()));
@@ -201,8 +185,8 @@ impl Flow {
         let stream = Stream(Rc::new(StreamState {
             runtime: self.runtime.clone(),
             headers: self.runtime.host().headers(Map::Request),
-            body: Cell::new(if end_of_stream { BodyState::Absent } else { BodyState::Arriving }),
-            body_bytes: Cell::new(0),
+            ended: Cell::new(end_of_stream),
+            body_bytes: Cell::new(None),
             body_limit: Cell::new(0),
             response_discarded: Cell::new(false),
         }));
@@ -219,9 +203,9 @@ impl Flow {
         let Some(stream) = self.stream.borrow().clone() else {
             return Step::Continue;
         };
-        stream.0.body_bytes.set(buffered);
+        stream.0.body_bytes.set(Some(buffered));
         if end_of_stream {
-            stream.0.body.set(BodyState::Complete);
+            stream.0.ended.set(true);
         } else if buffered <= stream.0.body_limit.get() || stream.0.body_limit.get() == 0 {
             return Step::Pause;
         }
@@ -234,7 +218,7 @@ impl Flow {
             return Step::Continue;
         }
         if let Some(stream) = &*self.stream.borrow() {
-            stream.0.body.set(BodyState::Complete);
+            stream.0.ended.set(true);
         }
         self.step()
     }

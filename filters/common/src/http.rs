@@ -99,6 +99,32 @@ pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Whether a request of this method can be stored and restored: a token of at most 32 bytes, but for
+/// CONNECT, which would open a tunnel.
+pub fn is_restorable_method(method: &str) -> bool {
+    (1..=32).contains(&method.len()) && method.bytes().all(is_token_byte) && method != "CONNECT"
+}
+
+/// Whether a target is an absolute path whose segments say what they are: no authority (`//`), no dot
+/// segments in any spelling, no escaped slash, nothing that ends a request line. Asked when a request
+/// is stored and again when it is restored, so that what is acknowledged can be played back.
+pub fn is_plain_target(target: &str) -> bool {
+    let path = path_without_query(target);
+    let lower = path.to_ascii_lowercase();
+    let dots = |segment: &str| {
+        let segment = segment.split(';').next().unwrap_or_default().replace("%2e", ".");
+        segment == "." || segment == ".."
+    };
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        && !path.contains('\\')
+        && !lower.contains("%2f")
+        && !lower.contains("%5c")
+        && !lower.contains("%00")
+        && !lower.split('/').any(dots)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,10 @@ const MAX_BATCH: usize = 1_000;
 /// Bytes of one request at most; Pub/Sub's own limit is 10 MB.
 const MAX_BATCH_BYTES: usize = 8_000_000;
 
+/// Bytes that wait to be published at once, in one worker. A VM has 1 GiB, and a message is copied
+/// on its way out.
+const MAX_QUEUED_BYTES: usize = 64_000_000;
+
 /// A publish that takes longer than this does not hold up those behind it, in milliseconds.
 const STALLED_MS: u64 = 150;
 
@@ -52,6 +56,7 @@ struct State {
     tokens: AccessTokens,
     path: String,
     queue: RefCell<VecDeque<Queued>>,
+    queued_bytes: Cell<usize>,
     flushing: Cell<usize>,
 }
 
@@ -106,6 +111,7 @@ impl Publisher {
             tokens: tokens.clone(),
             path: ["/v1/", topic, ":publish"].concat(),
             queue: RefCell::default(),
+            queued_bytes: Cell::new(0),
             flushing: Cell::new(0),
         }))
     }
@@ -113,9 +119,11 @@ impl Publisher {
     /// Publishes, and waits until Pub/Sub says that it has it, until `deadline` (ms since 1970).
     pub async fn publish(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
         let state = &self.0;
-        if state.runtime.is_crowded() {
+        let queued_bytes = state.queued_bytes.get() + message.len();
+        if state.runtime.is_crowded() || queued_bytes > MAX_QUEUED_BYTES {
             return Err(PublishError::Busy);
         }
+        state.queued_bytes.set(queued_bytes);
         let done = Event::default();
         state.queue.borrow_mut().push_back(Queued { message, deadline, done: done.clone() });
         if state.flushing.get() == 0 {
@@ -161,9 +169,9 @@ impl Publisher {
             }
             // Whoever left or was answered 5xx sends again; their message need not be stored twice.
             let waits = !queued.done.is_abandoned() && now < queued.deadline;
-            if let Some(queued) = queue.pop_front()
-                && waits
-            {
+            let Some(queued) = queue.pop_front() else { break };
+            self.0.queued_bytes.set(self.0.queued_bytes.get().saturating_sub(queued.message.len()));
+            if waits {
                 batch.push(queued);
             }
         }

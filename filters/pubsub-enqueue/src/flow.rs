@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::encoding::{rfc3339, uuid_v7};
-use lockgate_common::envelope::{Envelope, LogKeys};
+use lockgate_common::envelope::{Envelope, LogKeys, MAX_HEAD_BYTES};
 use lockgate_common::flow::{Filter, Stream, Verdict};
-use lockgate_common::http::Refusal;
+use lockgate_common::http::{Refusal, is_plain_target, is_restorable_method};
 use lockgate_common::publish::{PublishError, message_of};
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
@@ -43,6 +43,11 @@ impl PubsubEnqueue {
         if request::is_loop(stream.headers()) {
             return Err(LOOP);
         }
+        let (method, target) =
+            (stream.text(":method"), request::target(&settings.path, stream.text(":path")));
+        if !is_restorable_method(method) || !is_plain_target(&target) {
+            return Err(NOT_PLAIN);
+        }
         let received_ms = host.now_ms();
         let deadline = received_ms + settings.deadline_ms;
         let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| TOO_LARGE)?;
@@ -54,8 +59,8 @@ impl PubsubEnqueue {
             dedup: request::dedup(property("lockgate_dedup"), stream.headers()),
             received_at: rfc3339(received_ms),
             route: settings.name.clone(),
-            method: stream.text(":method").to_owned(),
-            path: request::target(&settings.path, stream.text(":path")),
+            method: method.to_owned(),
+            path: target,
             headers: request::stored_headers(&settings.headers, stream.headers()),
             principal: property("lockgate_principal"),
             trace: request::trace(stream.headers()),
@@ -67,8 +72,11 @@ impl PubsubEnqueue {
                 Some(LogKeys::parse(&secret).ok_or(NO_KEY)?)
             }
         };
-        let attributes = request::attributes(&envelope, property("lockgate_kind"));
-        let message = message_of(&envelope.encode(&body, keys.as_ref()), &attributes);
+        let data = envelope.encode(&body, keys.as_ref());
+        if data.len() > settings.max_body_bytes + MAX_HEAD_BYTES {
+            return Err(TOO_LARGE);
+        }
+        let message = message_of(&data, &request::attributes(&envelope, property("lockgate_kind")));
         settings.publisher.publish(message, deadline).await.map_err(refusal)?;
         stream.runtime().count(&["enqueued"]);
         Ok(Verdict::Reply(request::reply(&settings.reply, &envelope.id)))
@@ -85,6 +93,9 @@ const NOT_GUARDED: Refusal =
     Refusal { status: 503, reason: "not_guarded", sentence: "This address is not set up." };
 
 const LOOP: Refusal = Refusal { status: 508, reason: "loop", sentence: "This request has been here before." };
+
+const NOT_PLAIN: Refusal =
+    Refusal { status: 400, reason: "bad_target", sentence: "This path or method cannot be stored." };
 
 const TOO_LARGE: Refusal =
     Refusal { status: 413, reason: "too_large", sentence: "The body is larger than this address takes." };

@@ -1,11 +1,11 @@
 //! A rule's settings as written → as used.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use lockgate_common::access_token::AccessTokens;
 use lockgate_common::config::{ConfigError, Fields};
-use lockgate_common::envelope::LogKeys;
+use lockgate_common::envelope::{LogKeys, push_bytes};
 use lockgate_common::jwks;
 use lockgate_common::publish::{Publisher, is_topic};
 use lockgate_common::rules::Match;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Time for keys, secrets and a dead letter, in milliseconds.
     pub deadline_ms: u64,
+    /// Bytes of messages that are being played back.
+    pub held_bytes: Rc<Cell<usize>>,
 }
 
 /// The fields of a rule.
@@ -84,8 +86,10 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
             statuses: statuses(&fields)?,
             keep_headers: fields.texts("keep_headers")?,
             sign: sign::rules(&fields, runtime, &services)?,
-            max_body_bytes: fields.number("max_body_bytes", 1, 14 << 20, 3 << 19)? as usize,
+            max_body_bytes: fields.number("max_body_bytes", 1, 14 << 20, push_bytes(1 << 20) as u64)?
+                as usize,
             deadline_ms: fields.number("deadline_ms", 50, 60_000, 5_000)?,
+            held_bytes: Rc::default(),
         };
         rules.push((matches, settings));
     }

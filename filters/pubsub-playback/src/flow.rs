@@ -1,5 +1,6 @@
 //! The story of a push, and of the upstream's answer to what it held.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use lockgate_common::config::{ConfigError, Fields};
@@ -39,6 +40,7 @@ impl PubsubPlayback {
         let Some(push) = Push::parse(&body) else {
             return bury(stream, settings, &dead_letter::unreadable(&body), "not_a_push").await;
         };
+        let held = Held::new(&settings.held_bytes, push.data.len()).ok_or(BUSY)?;
         let keys = log_keys(settings, deadline).await?;
         let opened = from_base64(push.data.as_bytes()).ok_or(EnvelopeError::Malformed);
         let data = opened.as_deref().unwrap_or_default();
@@ -64,7 +66,7 @@ impl PubsubPlayback {
         stream.host().set_property("lockgate_pubsub_playback", b"passed");
         stream.host().set_headers(Map::Request, &headers);
         stream.replace_request_body(body);
-        Ok(Verdict::ContinueThen(acknowledge(stream.clone(), settings.clone(), push)))
+        Ok(Verdict::ContinueThen(acknowledge(stream.clone(), settings.clone(), push, held)))
     }
 }
 
@@ -76,8 +78,9 @@ impl Filter for PubsubPlayback {
 
 /// The upstream's answer, or the proxy's in its place, → what Pub/Sub is told. The answer's headers
 /// and body go nowhere.
-fn acknowledge(stream: Stream, settings: Rc<Settings>, push: Push) -> Story<()> {
+fn acknowledge(stream: Stream, settings: Rc<Settings>, push: Push, held: Held) -> Story<()> {
     Box::pin(async move {
+        let _held = held;
         let headers = stream.host().headers(Map::Response);
         let status =
             headers.first(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
@@ -127,6 +130,28 @@ async fn bury(
     Ok(Verdict::Reply(Reply::empty(204)))
 }
 
+/// A message is kept until the upstream has answered, in case it becomes a dead letter. What all of
+/// them hold is bounded, as a VM has 1 GiB; Pub/Sub slows down when it is refused.
+struct Held(Rc<Cell<usize>>, usize);
+
+const MAX_HELD_BYTES: usize = 256_000_000;
+
+impl Held {
+    fn new(total: &Rc<Cell<usize>>, bytes: usize) -> Option<Self> {
+        let held = total.get() + bytes;
+        (held <= MAX_HELD_BYTES).then(|| {
+            total.set(held);
+            Self(total.clone(), bytes)
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(self.1));
+    }
+}
+
 async fn log_keys(settings: &Settings, deadline: u64) -> Result<Option<LogKeys>, Refusal> {
     let Some(source) = &settings.log_key else {
         return Ok(None);
@@ -154,6 +179,9 @@ async fn sign_afresh(
 
 const TOO_LARGE: Refusal =
     Refusal { status: 413, reason: "too_large", sentence: "The body is larger than this address takes." };
+
+const BUSY: Refusal =
+    Refusal { status: 503, reason: "busy", sentence: "Too much is being played back. Please send it again." };
 
 const NEWER: Refusal =
     Refusal { status: 503, reason: "newer_envelope", sentence: "This message cannot be played back yet." };

@@ -3,7 +3,7 @@
 
 use lockgate_common::envelope::Envelope;
 use lockgate_common::header_policy::{Policy, policy};
-use lockgate_common::http::{Headers, is_token_byte, path_without_query};
+use lockgate_common::http::{Headers, is_plain_target, is_restorable_method, is_token_byte};
 
 use crate::push::Push;
 
@@ -40,10 +40,10 @@ pub fn headers(
     keep: &[String],
     pushed: &Headers,
 ) -> Result<Headers, RestoreError> {
-    if !is_method(&envelope.method) {
+    if !is_restorable_method(&envelope.method) {
         return Err(RestoreError::Method);
     }
-    if !is_plain_path(&envelope.path) {
+    if !is_plain_target(&envelope.path) {
         return Err(RestoreError::Path);
     }
     let mut headers = Headers::default();
@@ -120,31 +120,6 @@ fn tell(headers: &mut Headers, envelope: &Envelope, push: &Push, loops: &str) ->
 
 fn id_of(entry: &str) -> &str {
     entry.split(';').next().unwrap_or_default().trim()
-}
-
-/// A token, but for CONNECT, which would open a tunnel.
-fn is_method(method: &str) -> bool {
-    (1..=32).contains(&method.len()) && method.bytes().all(is_token_byte) && method != "CONNECT"
-}
-
-/// An absolute path whose segments say what they are: no authority (`//`), no dot segments in any
-/// spelling, no escaped slash, nothing that ends a request line. What the log stores passed the
-/// same rules at the listener.
-fn is_plain_path(target: &str) -> bool {
-    let path = path_without_query(target);
-    let lower = path.to_ascii_lowercase();
-    let dots = |segment: &str| {
-        let segment = segment.split(';').next().unwrap_or_default().replace("%2e", ".");
-        segment == "." || segment == ".."
-    };
-    path.starts_with('/')
-        && !path.starts_with("//")
-        && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
-        && !path.contains('\\')
-        && !lower.contains("%2f")
-        && !lower.contains("%5c")
-        && !lower.contains("%00")
-        && !lower.split('/').any(dots)
 }
 
 /// A lower-case token, and a value that cannot end its line (RFC 9110, 5.5).

@@ -1,13 +1,13 @@
-//! Slack's signature, by Slack's own example and by everything that must not pass for one.
+//! Slack's signature, by Slack's own SDK and by everything that must not pass for one.
 
 use lockgate_common::http::Headers;
 use lockgate_common::secret::Secret;
 use slack_signature::signature::{SignatureError, Signed, secrets};
 
-/// docs.slack.dev/authentication/verifying-requests-from-slack, the worked example.
+/// A slash command as Slack documents it, signed by slack_sdk 3.47.0's SignatureVerifier.
 const SECRET: &[u8] = b"8f742231b10e8888abcd99yyyzzz85a5";
 const TIME: &str = "1531420618";
-const SIGNATURE: &str = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503";
+const SIGNATURE: &str = "v0=dab5c759ae43df6c110485dc3effd58fe16cdd87f3ed68a8cd2cff2555cf6b07";
 const BODY: &[u8] = b"token=xyzz0WbapA4vBCDEFx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
 
 fn headers(time: &str, signature: &str) -> Headers {
@@ -23,7 +23,7 @@ fn verify(signature: &str, body: &[u8], secrets: &[&[u8]]) -> Result<(), Signatu
 }
 
 #[test]
-fn slacks_own_example_passes() {
+fn what_slacks_own_sdk_signed_passes() {
     assert_eq!(verify(SIGNATURE, BODY, &[SECRET]), Ok(()));
 }
 
@@ -39,7 +39,7 @@ fn anything_else_than_64_lower_case_digits_behind_v0_does_not() {
     let (short, long) = (&SIGNATURE[..SIGNATURE.len() - 1], [SIGNATURE, "0"].concat());
     let upper = ["v0=", &SIGNATURE[3..].to_uppercase()].concat();
     let other = SIGNATURE.replace("v0=", "v1=");
-    let changed = SIGNATURE.replace("503", "504");
+    let changed = SIGNATURE.replace("b07", "b08");
     for signature in [short, &long, &upper, &other, &changed, "", "v0=", &SIGNATURE[3..]] {
         assert_eq!(verify(signature, BODY, &[SECRET]), Err(SignatureError::Mismatch), "{signature}");
     }
@@ -68,7 +68,9 @@ fn the_time_may_differ_by_300_seconds_either_way() {
     assert_eq!(check(TIME, now + 301), Err(SignatureError::Stale));
     assert_eq!(check(TIME, now - 301), Err(SignatureError::Stale));
     assert_eq!(check("1", now), Err(SignatureError::Stale));
-    for time in ["", "-1531420618", "+1531420618", "1531420618.0", " 1531420618", "0x5b47", "153142061800000000000"] {
+    for time in
+        ["", "-1531420618", "+1531420618", "1531420618.0", " 1531420618", "0x5b47", "153142061800000000000"]
+    {
         assert_eq!(check(time, now), Err(SignatureError::Timestamp), "{time}");
     }
 }

@@ -21,7 +21,7 @@ pub mod h2c;
 pub mod http1;
 pub mod journal;
 mod observe;
-mod ports;
+pub mod ports;
 pub mod process;
 pub mod pubsub;
 mod server;

@@ -8,7 +8,10 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// Ports are drawn from below Linux's range for outgoing connections (32768 and up): the kernel
 /// may hand a port of that range to any client while the process that owns it is being restarted.
-pub(crate) fn free_port() -> u16 {
+///
+/// # Panics
+/// When none is found.
+pub fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();

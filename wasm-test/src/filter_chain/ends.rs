@@ -11,6 +11,7 @@ pub(crate) fn headers(cx: &mut Cx<'_>, stream: usize, side: Side, end: bool) {
     let Some(state) = cx.data_mut().streams.get_mut(stream) else { return };
     let headers = state.path(side).headers.clone();
     outlet(state, side).headers = headers;
+    outlet(state, side).headers_only = end;
     finish(cx, stream, side, end);
 }
 

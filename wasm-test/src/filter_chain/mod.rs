@@ -94,6 +94,8 @@ pub(crate) struct Path {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outlet {
     pub(crate) headers: Option<Headers>,
+    /// Whether the headers were all there was.
+    pub(crate) headers_only: bool,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Option<Headers>,
     pub(crate) complete: bool,

@@ -1,1 +1,69 @@
-//! x
+//! A VM that dies, and the one that takes its place.
+
+use wasm_test::Request;
+
+use crate::agree;
+use crate::proxy::{DEFAULT, STOPPING, probe};
+
+#[test]
+fn a_trap_answers_503_and_the_next_request_has_a_new_vm_with_the_shared_data() {
+    agree(
+        DEFAULT,
+        |run| {
+            run.send(probe("remember"));
+            let mut parked = run.open(Request::get("/parked").header("x-do", "park"));
+            run.silent(&mut *parked);
+            let mut stream = run.open(probe("trap"));
+            run.answered(&mut *stream);
+            run.say("a request that was paused is never answered");
+            run.silent(&mut *parked);
+            run.recovers(&Request::get("/x"));
+            run.upstream();
+            run.send(probe("remember"));
+            run.silent(&mut *parked);
+        },
+        "",
+    );
+}
+
+#[test]
+fn a_trap_in_the_body_callback_answers_503() {
+    agree(
+        STOPPING,
+        |run| {
+            let mut stream = run.open(probe("trap-body").body("body"));
+            run.answered(&mut *stream);
+            run.recovers(&Request::get("/x"));
+        },
+        "",
+    );
+}
+
+#[test]
+fn a_trap_in_the_response_callback_answers_503() {
+    agree(
+        DEFAULT,
+        |run| {
+            let mut stream = run.open(probe("trap-response"));
+            run.answered(&mut *stream);
+            run.recovers(&Request::get("/x"));
+        },
+        "",
+    );
+}
+
+#[test]
+fn a_trap_in_a_call_s_answer_leaves_the_stream_without_one() {
+    agree(
+        DEFAULT,
+        |run| {
+            let request = probe("call").header("x-cluster", "backend");
+            let request = request.header("x-call-path", "/echo").header("x-then", "trap");
+            let mut stream = run.open(request);
+            run.silent(&mut *stream);
+            run.recovers(&Request::get("/x"));
+            run.silent(&mut *stream);
+        },
+        "",
+    );
+}
