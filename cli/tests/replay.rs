@@ -1,6 +1,7 @@
 //! Dead letters against the stand-in for Pub/Sub.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,58 +10,68 @@ use lockgate::google::PubSub;
 use lockgate::replay::{Options, replay};
 use lockgate_local::Server;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-const DEAD: &str = "projects/p/subscriptions/dead";
-const AGAIN: &str = "projects/p/topics/log";
-
-/// The stand-in on a thread of its own, because the commands block.
-fn services() -> (SocketAddr, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let options = lockgate_local::Options::new("127.0.0.1:0".parse().unwrap(), directory.path());
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let server = Server::bind(options).await.unwrap();
-            sender.send(server.local_addr()).unwrap();
-            server.run(std::future::pending()).await.unwrap();
+/// The stand-in on a thread of its own, because the commands block. One for all tests, since making
+/// its key takes seconds; each test has a project of its own.
+fn services() -> SocketAddr {
+    static SERVICES: OnceLock<(SocketAddr, TempDir)> = OnceLock::new();
+    let start = || {
+        let directory = tempfile::tempdir().unwrap();
+        let options = lockgate_local::Options::new("127.0.0.1:0".parse().unwrap(), directory.path());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let server = Server::bind(options).await.unwrap();
+                sender.send(server.local_addr()).unwrap();
+                server.run(std::future::pending()).await.unwrap();
+            });
         });
-    });
-    (receiver.recv().unwrap(), directory)
+        (receiver.recv().unwrap(), directory)
+    };
+    SERVICES.get_or_init(start).0
 }
 
 struct Queue {
     pubsub: PubSub,
     environment: Environment,
-    _state: tempfile::TempDir,
+    dead: String,
+    log: String,
+    again: String,
 }
 
 impl Queue {
-    fn with_letters(ids: &[&str]) -> Self {
-        let (address, state) = services();
-        let base = format!("http://{address}");
+    fn with_letters(project: &str, ids: &[&str]) -> Self {
+        let base = format!("http://{}", services());
         let pubsub = PubSub::of_this_machine(&base, &base).unwrap();
-        for topic in ["projects/p/topics/dead", AGAIN] {
+        let name = |kind: &str, id: &str| format!("projects/{project}/{kind}/{id}");
+        let (dead_topic, log) = (name("topics", "dead"), name("topics", "log"));
+        let (dead, again) = (name("subscriptions", "dead"), name("subscriptions", "again"));
+        for topic in [&dead_topic, &log] {
             pubsub.create(topic, &json!({})).unwrap();
         }
-        pubsub.create(DEAD, &json!({"topic": "projects/p/topics/dead", "ackDeadlineSeconds": 60})).unwrap();
-        pubsub.create("projects/p/subscriptions/again", &json!({"topic": AGAIN})).unwrap();
+        pubsub.create(&dead, &json!({"topic": dead_topic, "ackDeadlineSeconds": 60})).unwrap();
+        pubsub.create(&again, &json!({"topic": log})).unwrap();
         for id in ids {
-            let data = STANDARD.encode(format!("{{\"v\":1,\"id\":\"{id}\",\"method\":\"POST\",\"path\":\"/x?t=hush\",\"received_at\":\"2026-01-01T00:00:00.000Z\"}}\nhush"));
+            let head = json!({
+                "v": 1, "id": id, "method": "POST", "path": "/x?t=hush", "received_at": "2026-01-01T00:00:00.000Z",
+            });
+            let data = STANDARD.encode(format!("{head}\nhush"));
             let attributes =
                 json!({"lockgate_id": id, "lockgate_reason": "upstream_status", "lockgate_status": "404"});
             let message = json!({"messages": [{"data": data, "attributes": attributes}]});
-            pubsub.post("projects/p/topics/dead:publish", &message).unwrap();
+            pubsub.post(&format!("{dead_topic}:publish"), &message).unwrap();
         }
         let environment = [("GOOGLE_API_BASE", &base), ("METADATA_BASE", &base)];
         let environment =
             environment.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
-        Self { pubsub, environment, _state: state }
+        Self { pubsub, environment, dead, log, again }
     }
 
     fn replay(&self, to: Option<&str>, ids: &[&str]) -> Result<Vec<String>, String> {
         let options = Options {
-            subscription: DEAD.to_owned(),
+            subscription: self.dead.clone(),
             to: to.map(str::to_owned),
             ids: ids.iter().map(|&id| id.to_owned()).collect(),
             limit: 1000,
@@ -82,18 +93,18 @@ impl Queue {
 
 #[test]
 fn a_list_leaves_the_letters_where_they_are() {
-    let queue = Queue::with_letters(&["a", "b"]);
+    let queue = Queue::with_letters("listed", &["a", "b"]);
     let listed = queue.replay(None, &[]).unwrap();
     assert_eq!(listed[0], "a\tupstream_status\t404\tPOST\t/x\t2026-01-01T00:00:00.000Z");
     assert_eq!(queue.replay(None, &[]).unwrap(), listed);
-    assert_eq!(queue.pull(DEAD).len(), 2);
+    assert_eq!(queue.pull(&queue.dead).len(), 2);
 }
 
 #[test]
 fn a_replayed_letter_is_published_unchanged_and_then_gone() {
-    let queue = Queue::with_letters(&["a", "b"]);
-    assert_eq!(queue.replay(Some(AGAIN), &["b"]).unwrap().len(), 1);
-    let again = queue.pull("projects/p/subscriptions/again");
+    let queue = Queue::with_letters("replayed", &["a", "b"]);
+    assert_eq!(queue.replay(Some(&queue.log), &["b"]).unwrap().len(), 1);
+    let again = queue.pull(&queue.again);
     assert_eq!(again.len(), 1);
     assert_eq!(again[0]["message"]["attributes"], json!({"lockgate_id": "b"}));
     let data = STANDARD.decode(again[0]["message"]["data"].as_str().unwrap()).unwrap();
@@ -103,7 +114,7 @@ fn a_replayed_letter_is_published_unchanged_and_then_gone() {
 
 #[test]
 fn a_letter_whose_publish_fails_stays() {
-    let queue = Queue::with_letters(&["a"]);
+    let queue = Queue::with_letters("failing", &["a"]);
     let error = queue.replay(Some("projects/p/topics/missing"), &[]).unwrap_err();
     assert!(error.contains("404"), "{error}");
     assert_eq!(queue.replay(None, &[]).unwrap().len(), 1);
@@ -111,15 +122,20 @@ fn a_letter_whose_publish_fails_stays() {
 
 #[test]
 fn an_unknown_id_is_an_error() {
-    let queue = Queue::with_letters(&["a"]);
-    assert!(queue.replay(Some(AGAIN), &["z"]).unwrap_err().contains("no dead letter has the id z"));
+    let queue = Queue::with_letters("unknown", &["a"]);
+    assert!(queue.replay(Some(&queue.log), &["z"]).unwrap_err().contains("no dead letter has the id z"));
     assert_eq!(queue.replay(None, &[]).unwrap().len(), 1);
 }
 
 #[test]
 fn a_token_is_never_sent_in_clear_to_another_machine() {
     let environment = Environment::from([("GOOGLE_API_BASE".to_owned(), "http://example.com".to_owned())]);
-    let options = Options { subscription: DEAD.to_owned(), to: None, ids: Vec::new(), limit: 1 };
+    let options = Options {
+        subscription: "projects/p/subscriptions/s".to_owned(),
+        to: None,
+        ids: Vec::new(),
+        limit: 1,
+    };
     let error = replay(&options, &environment, &mut Vec::new()).unwrap_err().to_string();
     assert!(error.contains("GOOGLE_API_BASE: given \"http://example.com\""), "{error}");
 }

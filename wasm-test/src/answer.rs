@@ -17,7 +17,7 @@ pub enum Answer {
     /// Cannot be connected to: the host answers 503 in its place.
     Refuse,
     /// Breaks off after its headers, or sends more than the host buffers (32 MiB): the filter gets
-    /// a callback without any header, and a client's stream is reset.
+    /// a callback without any header. An upstream sends half of a 200, and the stream is cut.
     Reset,
 }
 

@@ -114,7 +114,7 @@ fn queue_ready(cx: &mut Cx<'_>, context: u32, token: u32) {
 
 fn upstream_answered(cx: &mut Cx<'_>, stream: usize, answer: Answer) {
     match answer {
-        Answer::Response(response) => respond(cx, stream, &response),
+        Answer::Response(response) => respond(cx, stream, &response, true),
         Answer::After(delay, answer) => {
             cx.data_mut().plan(delay, Event::UpstreamAnswered { stream, answer: *answer });
         }
@@ -123,12 +123,16 @@ fn upstream_answered(cx: &mut Cx<'_>, stream: usize, answer: Answer) {
             let reply = LocalReply::new(503, calls::REFUSED, "upstream_reset_before_response");
             reply::send(cx, stream, reply);
         }
-        Answer::Reset => ends::reset(cx, stream),
+        Answer::Reset => {
+            let broken = Response::new(200).header("content-length", "10").chunk("12345").chunked();
+            respond(cx, stream, &broken, false);
+            ends::reset(cx, stream);
+        }
     }
 }
 
 /// Walks an upstream's response back through the filters.
-fn respond(cx: &mut Cx<'_>, stream: usize, response: &Response) {
+fn respond(cx: &mut Cx<'_>, stream: usize, response: &Response, whole: bool) {
     let Some(state) = cx.data_mut().streams.get_mut(stream) else { return };
     if state.destroyed || state.response.headers.is_some() {
         return;
@@ -143,6 +147,9 @@ fn respond(cx: &mut Cx<'_>, stream: usize, response: &Response) {
     }
     for chunk in response.chunks.iter().filter(|chunk| !chunk.is_empty()) {
         feed(cx, stream, chunk, false);
+    }
+    if !whole {
+        return;
     }
     if response.trailers.is_empty() {
         feed(cx, stream, &[], true);

@@ -85,30 +85,21 @@ impl Gateway {
 
     /// Sends a whole request, and lets happen what happens without time passing.
     pub fn open(&self, request: Request) -> Stream {
-        let stream = self.begin(&request, !request.has_body());
-        for chunk in request.chunks.iter().filter(|chunk| !chunk.is_empty()) {
-            stream.push(chunk);
-        }
-        match (request.trailers.is_empty(), request.has_body()) {
-            (false, _) => stream.trailers(request.trailers.iter()),
-            (true, true) => stream.finish(),
-            (true, false) => {}
-        }
-        stream
+        self.begin(|cx| stream::begin_whole(cx, &request))
     }
 
     /// Sends the headers of a request whose body is to follow ([`Stream::push`]). A body that the
     /// request has already is not sent, only its framing.
     pub fn open_body(&self, request: Request) -> Stream {
-        self.begin(&request, false)
+        self.begin(|cx| stream::begin(cx, &request, false))
     }
 
-    fn begin(&self, request: &Request, end: bool) -> Stream {
+    fn begin(&self, begin: impl FnOnce(&mut Cx<'_>) -> usize) -> Stream {
         self.settle();
         let index = {
             let inner = &mut *self.inner.borrow_mut();
             worker::reload(&mut inner.store, &inner.linker, &inner.module);
-            stream::begin(&mut inner.store.as_context_mut(), request, end)
+            begin(&mut inner.store.as_context_mut())
         };
         self.settle();
         Stream::new(self.clone(), index)
@@ -168,8 +159,9 @@ impl Gateway {
     /// All requests that have reached the upstream as a whole.
     pub fn upstream_requests(&self) -> Vec<Request> {
         self.with(|cx| {
-            let streams = cx.data().streams.iter().filter(|stream| stream.upstream.complete);
-            streams.filter_map(stream::upstream_request).collect()
+            let host = cx.data();
+            let asked = host.asked.iter().filter_map(|stream| host.streams.get(*stream));
+            asked.filter_map(stream::upstream_request).collect()
         })
     }
 
@@ -255,8 +247,11 @@ impl Gateway {
 
     fn ask_upstream(&self, index: usize) {
         let request = self.with(|cx| {
-            let stream = cx.data().streams.get(index).filter(|stream| !stream.destroyed);
-            stream.and_then(stream::complete_upstream_request)
+            // It has reached the upstream even if the stream has been answered meanwhile.
+            let host = cx.data_mut();
+            let request = stream::complete_upstream_request(host.streams.get(index)?)?;
+            host.asked.push(index);
+            Some(request)
         });
         // A request that announced more than it brought is one the upstream still waits for.
         let Some(request) = request else { return };

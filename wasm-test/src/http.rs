@@ -207,17 +207,11 @@ impl Response {
         for (name, value) in self.headers.iter() {
             headers.add(name, value);
         }
-        frame(&mut headers, self.chunked, self.body.len(), true);
+        let bodyless = matches!(self.status, 100..200 | 204 | 304);
+        if !self.chunked && !bodyless && headers.get("content-length").is_none() {
+            headers.add("content-length", self.body.len().to_string());
+        }
         headers
-    }
-}
-
-/// Adds what a peer's HTTP/1.1 codec sends to delimit a body.
-pub(crate) fn frame(headers: &mut Headers, chunked: bool, length: usize, always: bool) {
-    if chunked {
-        headers.set("transfer-encoding", "chunked");
-    } else if headers.get("content-length").is_none() && (always || length > 0) {
-        headers.set("content-length", length.to_string());
     }
 }
 

@@ -34,13 +34,7 @@ impl Stream {
     /// The client ends the request with trailers.
     pub fn trailers<N: AsRef<str>, V: AsRef<[u8]>>(&self, trailers: impl IntoIterator<Item = (N, V)>) {
         let trailers: Headers = trailers.into_iter().collect();
-        self.act(|cx, index| {
-            if let Some(state) = open_for_input(cx, index) {
-                state.request.observed_end = true;
-                state.request.trailers = Some(trailers);
-                walk::trailers(cx, index, Side::Request, Start::First);
-            }
-        });
+        self.act(|cx, index| end_with_trailers(cx, index, trailers));
     }
 
     /// The client leaves.
@@ -104,6 +98,21 @@ impl Stream {
     }
 }
 
+/// Sends a whole request through the chain before anything else happens, as one read of the
+/// connection does.
+pub(crate) fn begin_whole(cx: &mut Cx<'_>, request: &Request) -> usize {
+    let index = begin(cx, request, !request.has_body());
+    for chunk in request.chunks.iter().filter(|chunk| !chunk.is_empty()) {
+        data(cx, index, chunk, false);
+    }
+    if !request.trailers.is_empty() {
+        end_with_trailers(cx, index, request.trailers.clone());
+    } else if request.has_body() {
+        data(cx, index, &[], true);
+    }
+    index
+}
+
 /// Makes a stream with a context for each filter, and sends the headers through the chain.
 pub(crate) fn begin(cx: &mut Cx<'_>, request: &Request, end: bool) -> usize {
     let headers = request_headers(cx, request);
@@ -153,7 +162,10 @@ fn request_headers(cx: &mut Cx<'_>, request: &Request) -> Headers {
     for (name, value) in request.headers.iter() {
         headers.add(name, value);
     }
-    http::frame(&mut headers, request.chunked, request.body.len(), false);
+    // Envoy's codec keeps `transfer-encoding` to itself.
+    if !request.chunked && !request.body.is_empty() && headers.get("content-length").is_none() {
+        headers.add("content-length", request.body.len().to_string());
+    }
     if headers.get("x-forwarded-proto").is_none() {
         headers.add("x-forwarded-proto", &request.scheme);
     }
@@ -181,6 +193,15 @@ fn data(cx: &mut Cx<'_>, index: usize, chunk: &[u8], end: bool) {
     }
 }
 
+fn end_with_trailers(cx: &mut Cx<'_>, index: usize, trailers: Headers) {
+    events::keep_alive(cx, index);
+    if let Some(state) = open_for_input(cx, index) {
+        state.request.observed_end = true;
+        state.request.trailers = Some(trailers);
+        walk::trailers(cx, index, Side::Request, Start::First);
+    }
+}
+
 /// The stream, while its client may still send.
 fn open_for_input<'a>(cx: &'a mut Cx<'_>, index: usize) -> Option<&'a mut filter_chain::Stream> {
     let state = cx.data_mut().streams.get_mut(index)?;
@@ -192,6 +213,7 @@ fn client_response(state: &filter_chain::Stream) -> Option<Response> {
     let mut response = Response::new(all.text(":status")?.parse().ok()?);
     response.headers = all.iter().filter(|(name, _)| !name.starts_with(':')).collect();
     response.trailers = state.client.trailers.clone().unwrap_or_default();
+    let has_length = response.headers.get("content-length").is_some();
     let request = state.request.headers.as_ref();
     let bodyless = matches!(response.status, 204 | 304)
         || request.is_some_and(|headers| headers.text(":method") == Some("HEAD"));
@@ -199,6 +221,9 @@ fn client_response(state: &filter_chain::Stream) -> Option<Response> {
         true => (Vec::new(), state.client.body.clone(), true),
         false => http::delimit(&response.headers, state.client.body.clone()),
     };
+    if state.client.headers_only && !bodyless && !has_length {
+        response.headers.add("content-length", "0");
+    }
     response.reset = state.reset || (state.client.complete && !whole);
     (response.body, response.surplus) = (body, surplus);
     Some(response)
@@ -225,6 +250,7 @@ fn read_upstream(state: &filter_chain::Stream) -> Option<(Request, bool)> {
     request.trailers = state.upstream.trailers.clone().unwrap_or_default();
     let (body, surplus, whole) = http::delimit(&request.headers, state.upstream.body.clone());
     (request.body, request.surplus) = (body, surplus);
+    request.surplus.extend(&state.upstream.surplus);
     Some((request, whole))
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::plugins::calls_plain_http;
 use super::typed;
-use crate::config::{Config, Scheme, Url};
+use crate::config::{Config, Scheme};
 
 /// The service behind.
 pub(super) const UPSTREAM: &str = "upstream";
@@ -22,21 +22,17 @@ pub(super) fn clusters(config: &Config) -> Vec<Value> {
         json!({"name": REFUSED, "type": "STATIC", "load_assignment": {"cluster_name": REFUSED}}),
     ];
     if config.slack.is_some() || config.log.is_some() {
-        let services = &config.services;
-        let called = [&services.pubsub, &services.secret_manager, &services.metadata];
-        let known =
-            |scheme: Scheme| called.into_iter().filter(move |url| url.scheme == scheme).collect::<Vec<_>>();
-        clusters.push(callout(CALLOUT_HTTPS, &known(Scheme::Https), Some(&config.ca_file)));
+        clusters.push(callout(CALLOUT_HTTPS, Some(&config.ca_file)));
         if calls_plain_http(config) {
-            clusters.push(callout(CALLOUT_HTTP, &known(Scheme::Http), None));
+            clusters.push(callout(CALLOUT_HTTP, None));
         }
     }
     clusters
 }
 
 /// The filter chooses the host by `:authority`.
-fn callout(name: &str, known: &[&Url], ca_file: Option<&str>) -> Value {
-    let mut cluster = named_hosts(name, known);
+fn callout(name: &str, ca_file: Option<&str>) -> Value {
+    let mut cluster = named_hosts(name);
     set(&mut cluster, "connect_timeout", "0.8s".into());
     let protocol = json!({"explicit_http_config": {"http_protocol_options": {}}});
     finish(&mut cluster, protocol, ca_file);
@@ -56,7 +52,7 @@ fn upstream(config: &Config) -> Value {
                 }}]}],
             },
         }),
-        None => named_hosts(UPSTREAM, &[url]),
+        None => named_hosts(UPSTREAM),
     };
     set(&mut cluster, "connect_timeout", "5s".into());
     // A WebSocket needs HTTP/1.1 and gRPC needs HTTP/2 all the way.
@@ -69,22 +65,9 @@ fn upstream(config: &Config) -> Value {
     cluster
 }
 
-/// Hosts by name, resolved on first use; those known already are asked for at once, without waiting.
-fn named_hosts(name: &str, known: &[&Url]) -> Value {
-    let mut known: Vec<Value> = known
-        .iter()
-        .filter(|url| url.ip().is_none())
-        .map(|url| json!({"address": url.host, "port_value": url.port}))
-        .collect();
-    known.dedup();
-    let mut cache = json!({
-        "name": name,
-        // Cloud Run has no IPv6 egress unless it is asked for.
-        "dns_lookup_family": "V4_PREFERRED",
-    });
-    if !known.is_empty() {
-        set(&mut cache, "preresolve_hostnames", known.into());
-    }
+/// Hosts by name, resolved when they are first asked for. To name one beforehand
+/// (`preresolve_hostnames`) would hold up the start until it is resolved or given up: 5 s and more.
+fn named_hosts(name: &str) -> Value {
     json!({
         "name": name,
         "lb_policy": "CLUSTER_PROVIDED",
@@ -92,7 +75,8 @@ fn named_hosts(name: &str, known: &[&Url]) -> Value {
             "name": "envoy.clusters.dynamic_forward_proxy",
             "typed_config": typed(
                 "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
-                json!({"dns_cache_config": cache}),
+                // Cloud Run has no IPv6 egress unless it is asked for.
+                json!({"dns_cache_config": {"name": name, "dns_lookup_family": "V4_PREFERRED"}}),
             ),
         },
     })

@@ -210,7 +210,6 @@ fn refused(longest: Duration) -> (&'static str, Value) {
         "route",
         json!({
             "cluster": REFUSED,
-            "timeout": seconds(longest),
             "max_stream_duration": {"max_stream_duration": seconds(longest)},
         }),
     )
@@ -221,12 +220,16 @@ fn upstream(config: &Config, longest: Duration, upgrades: bool) -> (&'static str
         "cluster": UPSTREAM,
         "host_rewrite_literal": config.upstream.url.authority(),
         "append_x_forwarded_host": true,
-        "timeout": seconds(config.budgets.upstream.min(longest)),
         "idle_timeout": seconds(config.budgets.upstream_idle()),
         "max_stream_duration": {"max_stream_duration": seconds(longest)},
-        // Only what certainly has not been handled: a kept-alive connection may have died while the
-        // instance was frozen.
-        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
+        "retry_policy": {
+            // Only what certainly has not been handled: a kept-alive connection may have died while the
+            // instance was frozen.
+            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "num_retries": 1,
+            // The route's own timeout is ignored beside max_stream_duration.
+            "per_try_timeout": seconds(config.budgets.upstream.min(longest)),
+        },
     });
     if let (Value::Object(action), true) = (&mut action, upgrades) {
         action.insert("upgrade_configs".to_owned(), json!([{"upgrade_type": "websocket"}]));

@@ -184,6 +184,8 @@ impl Runtime {
         };
         let (_, event) = calls.swap_remove(index);
         drop(calls);
+        // What is settled from here on is polled below, so it needs no wake-up.
+        self.in_root.set(true);
         event.settle(self, Answer::read(&*self.host, headers, body));
         self.run();
     }

@@ -1,12 +1,14 @@
 //! How a stack is put together: its settings, its start, its queue.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::dead_letters::DeadLetters;
+use crate::emulator::Emulator;
 use crate::fault_proxy::FaultProxy;
 use crate::ports::free_port;
 use crate::pubsub::topic_name;
@@ -23,6 +25,7 @@ pub struct Builder {
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) concurrency: u8,
     pub(crate) upstream_url: Option<String>,
+    pub(crate) emulator: Option<PathBuf>,
     pub(crate) max_delivery_attempts: u32,
     pub(crate) backoff: [&'static str; 2],
 }
@@ -34,6 +37,7 @@ impl Default for Builder {
             variables: Vec::new(),
             concurrency: 1,
             upstream_url: None,
+            emulator: None,
             max_delivery_attempts: 100,
             backoff: ["0s", "1s"],
         }
@@ -65,6 +69,13 @@ impl Builder {
         self
     }
 
+    /// Google's emulator as the queue, in the place of the local services; see
+    /// [`Emulator::installed`].
+    pub fn emulator(mut self, program: &Path) -> Self {
+        self.emulator = Some(program.to_owned());
+        self
+    }
+
     /// After how many failed pushes the queue itself dead-letters a message; 100 unless set, 5 at
     /// least.
     pub fn max_delivery_attempts(mut self, attempts: u32) -> Self {
@@ -88,13 +99,17 @@ impl Builder {
         watchdog::guard_directory(directory.path());
         std::fs::write(directory.path().join("lockgate.yaml"), &self.config).expect("write");
         let services = loopback(free_port());
+        let state = directory.path().join("services");
+        let emulator = self.emulator.as_deref().map(|program| Emulator::start(program, services, &state));
+        let google = emulator.as_ref().map_or(services, Emulator::address);
         let stack = Stack {
             upstream: Upstream::start(free_port()),
-            proxy: FaultProxy::start(free_port(), services),
+            proxy: FaultProxy::start(free_port(), google),
             dead_letters: DeadLetters::start(free_port()),
             gateway: loopback(free_port()),
             admin: loopback(free_port()),
             services,
+            emulator,
             builder: self,
             directory,
             gateway_log: Arc::default(),
@@ -104,6 +119,9 @@ impl Builder {
             push_token: OnceLock::new(),
         };
         stack.start_services().await;
+        if let Some(emulator) = &stack.emulator {
+            emulator.ready().await;
+        }
         stack.create_queue().await;
         stack.start_gateway().await;
         stack

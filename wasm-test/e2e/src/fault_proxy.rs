@@ -140,19 +140,20 @@ impl Forwarder {
     fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    async fn forward(&self, request: &Request) -> Option<Response> {
-        let mut request = request.clone();
-        // Each call has a connection of its own, and the client sets the framing of what it sends.
-        for name in ["transfer-encoding", "content-length", "connection"] {
-            request.headers.remove(name);
-        }
-        let mut answer = self.service.try_send(&request).await.ok()?;
-        for name in ["transfer-encoding", "content-length", "connection"] {
-            answer.headers.remove(name);
-        }
-        Some(answer)
+/// A service's answer to a request; none where the service is absent.
+pub(crate) async fn forward(service: &Client, request: &Request) -> Option<Response> {
+    let mut request = request.clone();
+    // Each call has a connection of its own, and the client sets the framing of what it sends.
+    for name in ["transfer-encoding", "content-length", "connection"] {
+        request.headers.remove(name);
     }
+    let mut answer = service.try_send(&request).await.ok()?;
+    for name in ["transfer-encoding", "content-length", "connection"] {
+        answer.headers.remove(name);
+    }
+    Some(answer)
 }
 
 impl Service for Forwarder {
@@ -163,7 +164,7 @@ impl Service for Forwarder {
         }
         let answer = match fault {
             Some(Fault::Refused(_) | Fault::Reset | Fault::Hang) => None,
-            _ => self.forward(&request).await,
+            _ => forward(&self.service, &request).await,
         };
         self.calls.push(Call { request, fault, answer: answer.clone() });
         let bytes = answer.as_ref().map(Response::to_bytes);

@@ -55,17 +55,35 @@ impl Pubsub {
         let path = subscription_path(subscription);
         let mut messages = Vec::new();
         loop {
-            let pull = json!({"maxMessages": 1000, "returnImmediately": true});
-            let answer = self.call("POST", &format!("{path}:pull"), pull).await.json();
-            let received = answer["receivedMessages"].as_array().cloned().unwrap_or_default();
+            let received = self.take(&path, true).await;
             if received.is_empty() {
                 return messages;
             }
-            let ids: Vec<_> = received.iter().map(|m| m["ackId"].clone()).collect();
-            messages.extend(received.iter().map(|m| Message::parse(&m["message"])));
-            let acknowledge = json!({"ackIds": ids});
-            self.call("POST", &format!("{path}:acknowledge"), acknowledge).await;
+            messages.extend(received);
         }
+    }
+
+    /// Takes and acknowledges what comes through a pull subscription, up to the message that
+    /// contains a text.
+    pub async fn pull_until(&self, subscription: &str, marker: &str) -> Message {
+        let path = subscription_path(subscription);
+        loop {
+            let received = self.take(&path, false).await;
+            if let Some(message) = received.into_iter().find(|message| message.contains(marker)) {
+                return message;
+            }
+        }
+    }
+
+    async fn take(&self, path: &str, immediately: bool) -> Vec<Message> {
+        let pull = json!({"maxMessages": 1000, "returnImmediately": immediately});
+        let answer = self.call("POST", &format!("{path}:pull"), pull).await.json();
+        let received = answer["receivedMessages"].as_array().cloned().unwrap_or_default();
+        if !received.is_empty() {
+            let ids: Vec<_> = received.iter().map(|m| m["ackId"].clone()).collect();
+            self.call("POST", &format!("{path}:acknowledge"), json!({"ackIds": ids})).await;
+        }
+        received.iter().map(|m| Message::parse(&m["message"])).collect()
     }
 
     /// An access token, from the metadata server beside it.

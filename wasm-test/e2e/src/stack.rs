@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::admin::Admin;
 use crate::dead_letters::DeadLetters;
+use crate::emulator::Emulator;
 use crate::fault_proxy::FaultProxy;
-use crate::journal::Journal;
+use crate::journal::{Journal, PATIENCE};
 use crate::process::Process;
 use crate::pubsub::{Pubsub, topic_name};
 use crate::tokens::Tokens;
@@ -42,6 +44,7 @@ pub struct Stack {
     // First, since fields are dropped in order: a program should not outlive what it talks to.
     pub(crate) gateway_process: Mutex<Option<Process>>,
     pub(crate) services_process: Mutex<Option<Process>>,
+    pub(crate) emulator: Option<Emulator>,
     pub(crate) builder: Builder,
     pub(crate) gateway: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -83,7 +86,12 @@ impl Stack {
 
     /// The services themselves, without the proxy.
     pub fn pubsub(&self) -> Pubsub {
-        Pubsub::new(self.services)
+        Pubsub::new(self.google_address())
+    }
+
+    /// Where the services can be reached without the proxy, with the emulator's queue if it is used.
+    pub fn google_address(&self) -> SocketAddr {
+        self.emulator.as_ref().map_or(self.services, Emulator::address)
     }
 
     /// Where the services themselves listen.
@@ -133,6 +141,19 @@ impl Stack {
     /// Sends SIGKILL to Envoy and the tool, and returns when they are gone.
     pub fn kill_gateway(&self) {
         drop(lock(&self.gateway_process).take());
+    }
+
+    /// Asks Envoy and the tool to end, as a supervisor does, and returns when they have: only then
+    /// is the access log complete.
+    ///
+    /// # Panics
+    /// When they run on.
+    pub async fn stop_gateway(&self) {
+        let process = lock(&self.gateway_process).take();
+        if let Some(process) = process {
+            process.signal(Signal::TERM);
+            process.wait_exit(PATIENCE).await;
+        }
     }
 
     /// Sends SIGKILL to the services, and returns when they are gone.

@@ -17,7 +17,7 @@ pub fn act(context: u32, command: &str, end: bool) -> u32 {
             hold(end)
         }
         "replace" => hold(end),
-        "park" => {
+        "park" | "park-once" => {
             state(|state| state.parked.push(context));
             PAUSE
         }
@@ -96,6 +96,14 @@ fn inspect(command: &str) {
         "tick" => note(format!("set tick: {}", abi::set_tick(20))),
         "metrics" => metrics(),
         "environment" => environment(),
+        "file" => {
+            let file = std::fs::File::open("/etc/passwd").map(drop);
+            note(format!("file: {:?}", file.map_err(|error| error.kind())));
+        }
+        "sleep" => {
+            std::thread::sleep(std::time::Duration::from_secs(3600));
+            note("slept");
+        }
         "remember" => {
             note(format!("was: {}", shown(&abi::shared_data("probe.kept").1)));
             note(format!("set: {}", abi::set_shared_data("probe.kept", b"kept", 0)));
@@ -210,9 +218,5 @@ fn environment() {
     note(format!("variable: {:?}", std::env::var("PROBE")));
     note(format!("no variable: {:?}", std::env::var("PROBE_NONE").is_err()));
     note(format!("arguments: {}", std::env::args().count()));
-    let file = std::fs::File::open("/etc/passwd").map(drop);
-    note(format!("file: {:?}", file.map_err(|error| error.kind())));
-    std::thread::sleep(std::time::Duration::from_secs(3600));
-    note("slept");
     eprintln!("to standard error");
 }

@@ -3,7 +3,7 @@
 use crate::abi;
 use crate::calls;
 use crate::headers_phase::{CONTINUE, PAUSE, reply};
-use crate::journal::{Stream, note, shown};
+use crate::journal::{Stream, note, shown, state};
 
 pub fn request_body(context: u32, stream: &Stream, size: usize, end: bool) -> u32 {
     let holds = [
@@ -21,6 +21,7 @@ pub fn request_body(context: u32, stream: &Stream, size: usize, end: bool) -> u3
     ];
     match stream.command.as_str() {
         "park" | "call" => return PAUSE,
+        "park-once" if state(|state| state.parked.contains(&context)) => return PAUSE,
         "after-continue" => after_continue(),
         command if holds.contains(&command) && !end => return PAUSE,
         "hold" | "hold-body" => {
@@ -41,7 +42,9 @@ pub fn request_body(context: u32, stream: &Stream, size: usize, end: bool) -> u3
             return PAUSE;
         }
         "hold-then-call" => return calls::call(context),
-        "add-trailers" => note(format!("add: {}", abi::add_header(1, "x-trailer", b"added"))),
+        "add-trailers" | "add-trailers-at-once" if end => {
+            note(format!("add: {}", abi::add_header(1, "x-trailer", b"added")))
+        }
         "trap-body" => std::process::abort(),
         _ => {}
     }

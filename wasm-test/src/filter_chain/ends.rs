@@ -35,7 +35,16 @@ pub(crate) fn data(cx: &mut Cx<'_>, stream: usize, side: Side, source: Source, e
 pub(crate) fn trailers(cx: &mut Cx<'_>, stream: usize, side: Side) {
     let Some(state) = cx.data_mut().streams.get_mut(stream) else { return };
     let trailers = state.path(side).trailers.clone();
-    outlet(state, side).trailers = trailers;
+    let outlet = outlet(state, side);
+    if outlet.complete {
+        // A filter that paused and then adds trailers makes Envoy send them twice.
+        outlet.surplus.extend(b"0\r\n");
+        for (name, value) in trailers.iter().flat_map(|trailers| trailers.iter()) {
+            outlet.surplus.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        outlet.surplus.extend(b"\r\n");
+    }
+    outlet.trailers = trailers;
     finish(cx, stream, side, true);
 }
 

@@ -99,6 +99,8 @@ pub(crate) struct Outlet {
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Option<Headers>,
     pub(crate) complete: bool,
+    /// What was sent after the end.
+    pub(crate) surplus: Vec<u8>,
 }
 
 /// One request and its response.

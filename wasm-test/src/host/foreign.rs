@@ -65,7 +65,9 @@ fn sign(argument: &[u8]) -> Result<Vec<u8>, Status> {
     let mut out = Vec::new();
     match (Hash::named(&hash), key) {
         (None, _) => proto::put(&mut out, 3, format!("{hash} is not supported.").as_bytes()),
-        (_, None) => proto::put(&mut out, 3, b"Failed to initialize digest sign."),
+        (_, None) => {
+            proto::put(&mut out, 3, b"Invalid key type: private key required for signing operation.")
+        }
         (Some(hash), Some(key)) => match key.sign(hash, text) {
             Some(signature) => {
                 proto::put_true(&mut out, 1);

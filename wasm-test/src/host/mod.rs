@@ -66,6 +66,8 @@ pub(crate) struct Host {
     pub(crate) clock: Clock<Event>,
     pub(crate) vm: VmState,
     pub(crate) streams: Vec<Stream>,
+    /// The streams whose request has reached the upstream as a whole, in that order.
+    pub(crate) asked: Vec<usize>,
     pub(crate) calls: Vec<Callout>,
     pub(crate) shared: Shared,
     pub(crate) metrics: Metrics,
@@ -82,6 +84,7 @@ impl Host {
             clock: Clock::new(now),
             vm: VmState::default(),
             streams: Vec::new(),
+            asked: Vec::new(),
             calls: Vec::new(),
             shared: Shared::default(),
             metrics: Metrics::default(),

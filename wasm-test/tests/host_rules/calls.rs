@@ -22,7 +22,51 @@ fn a_call_to_a_cluster_that_does_not_exist_is_refused_at_once() {
             run.say("a cluster without hosts");
             run.send(call("empty", "/echo", "reply"));
         },
-        "",
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              call: 2
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            -- a call without a path
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              call: 2
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            -- a timeout below zero
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              call: 2
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            -- a cluster without hosts
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              call: 10
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+        "#,
     );
 }
 
@@ -34,13 +78,61 @@ fn an_answer_comes_to_the_root_which_then_enters_the_stream() {
             run.send(call("backend", "/echo", "reply"));
             run.send(call("backend", "/echo", "edit-resume"));
         },
-        "",
+        r#"
+            client: 200 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=true
+              call: 0
+              answer: headers=true "201" "POST backend question"
+              at the root: 1
+              enter: 0
+              still the answer: "201"
+              reply: 0
+              response headers "200" length="15" end=false
+              response body 15 end=true
+              log
+              done
+              delete
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x x-edited=late content-length=0 ""
+              request headers end=true
+              call: 0
+              answer: headers=true "201" "POST backend question"
+              at the root: 1
+              enter: 0
+              still the answer: "201"
+              edit: 0
+              resume: 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+        "#,
     );
 }
 
 #[test]
 fn a_refused_connection_is_a_503_made_by_the_host() {
-    agree(DEFAULT, |run| run.send(call("refused", "/echo", "reply")), "");
+    agree(
+        DEFAULT,
+        |run| run.send(call("refused", "/echo", "reply")),
+        r#"
+            client: 200 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=true
+              call: 0
+              answer: headers=true "503" "upstream connect error o"
+              at the root: 1
+              enter: 0
+              still the answer: "503"
+              reply: 0
+              response headers "200" length="15" end=false
+              response body 15 end=true
+              log
+              done
+              delete
+        "#,
+    );
 }
 
 #[test]
@@ -48,7 +140,21 @@ fn a_timeout_is_a_504_made_by_the_host() {
     agree(
         DEFAULT,
         |run| run.send(call("backend", "/slow", "reply").header("x-timeout", "100")),
-        "",
+        r#"
+            client: 200 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=true
+              call: 0
+              answer: headers=true "504" "upstream request timeout"
+              at the root: 1
+              enter: 0
+              still the answer: "504"
+              reply: 0
+              response headers "200" length="15" end=false
+              response body 15 end=true
+              log
+              done
+              delete
+        "#,
     );
 }
 
@@ -57,13 +163,45 @@ fn no_timeout_means_that_the_call_waits() {
     agree(
         DEFAULT,
         |run| run.send(call("backend", "/late", "reply").header("x-timeout", "0")),
-        "",
+        r#"
+            client: 200 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=true
+              call: 0
+              answer: headers=true "200" "late"
+              at the root: 1
+              enter: 0
+              still the answer: "200"
+              reply: 0
+              response headers "200" length="15" end=false
+              response body 15 end=true
+              log
+              done
+              delete
+        "#,
     );
 }
 
 #[test]
 fn an_answer_that_breaks_off_comes_with_no_headers() {
-    agree(DEFAULT, |run| run.send(call("backend", "/reset", "reply")), "");
+    agree(
+        DEFAULT,
+        |run| run.send(call("backend", "/reset", "reply")),
+        r#"
+            client: 200 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=true
+              call: 0
+              answer: headers=false none none
+              at the root: 1
+              enter: 0
+              still the answer: none
+              reply: 0
+              response headers "200" length="15" end=false
+              response body 15 end=true
+              log
+              done
+              delete
+        "#,
+    );
 }
 
 #[test]
@@ -82,13 +220,73 @@ fn an_answer_comes_although_the_client_has_left() {
             run.upstream();
             run.notes();
         },
-        "",
+        r#"
+            client: nothing=true
+              request headers end=true
+              request headers end=true
+              call: 0
+              log
+              done
+              delete
+              answer: headers=true "200" "late"
+              at the root: 1
+              enter the dead one: 2
+              its path: 1
+              enter a live one: 0
+              enter the dead one: 2
+              the path: "/parked"
+              enter the root: 0
+              reply from the root: 0
+            client: 200 content-length=8 "upstream"
+            upstream: GET /parked ""
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              enter: 0
+              resume: 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            client: 200 content-length=8 "upstream"
+        "#,
     );
 }
 
 #[test]
 fn headers_can_be_edited_before_a_resume_and_are_gone_after_it() {
-    agree(DEFAULT, |run| run.send(call("backend", "/echo", "resume-edit")), "");
+    agree(
+        DEFAULT,
+        |run| run.send(call("backend", "/echo", "resume-edit")),
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              call: 0
+              answer: headers=true "201" "POST backend question"
+              at the root: 1
+              enter: 0
+              still the answer: "201"
+              resume: 0
+              edit: 2
+              read: 2
+              list: (0, 0)
+              path: 1
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+        "#,
+    );
 }
 
 #[test]
@@ -99,7 +297,40 @@ fn a_second_resume_does_nothing() {
             run.send(call("backend", "/echo", "resume-twice"));
             run.send(call("backend", "/echo", "resume-twice").body("body"));
         },
-        "",
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              call: 0
+              answer: headers=true "201" "POST backend question"
+              at the root: 1
+              enter: 0
+              still the answer: "201"
+              resume: 0 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=4 "body"
+              request headers end=false
+              call: 0
+              request body 4 end=false
+              request body 4 end=true
+              answer: headers=true "201" "POST backend question"
+              at the root: 1
+              enter: 0
+              still the answer: "201"
+              resume: 0 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+        "#,
     );
 }
 
@@ -108,11 +339,43 @@ fn a_resume_and_a_reply_end_in_one_of_them() {
     agree(
         DEFAULT,
         |run| {
-            run.send(call("backend", "/echo", "reply-resume"));
-            run.say("the other way round");
-            run.send(call("backend", "/echo", "resume-reply"));
+            // Whether the upstream sees the request depends on how soon it has a connection.
+            for then in ["reply-resume", "resume-reply"] {
+                let mut stream = run.open(call("backend", "/echo", then));
+                run.answered(&mut *stream);
+                run.notes();
+            }
         },
-        "",
+        r#"
+            client: 200 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=true
+              call: 0
+              answer: headers=true "201" "POST backend question"
+              at the root: 1
+              enter: 0
+              still the answer: "201"
+              reply: 0
+              resume: 0
+              response headers "200" length="15" end=false
+              response body 15 end=true
+              log
+              done
+              delete
+            client: 200 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=true
+              call: 0
+              answer: headers=true "201" "POST backend question"
+              at the root: 1
+              enter: 0
+              still the answer: "201"
+              resume: 0
+              reply: 0
+              response headers "200" length="15" end=false
+              response body 15 end=true
+              log
+              done
+              delete
+        "#,
     );
 }
 
@@ -125,6 +388,25 @@ fn a_call_from_the_body_callback_holds_the_whole_request() {
             let request = request.header("x-call-path", "/echo").header("x-then", "edit-resume");
             run.send(request.body("body"));
         },
-        "",
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=4 x-edited=late "body"
+              request headers end=false
+              request body 4 end=false
+              request body 4 end=true
+              call: 0
+              answer: headers=true "201" "POST backend question"
+              at the root: 1
+              enter: 0
+              still the answer: "201"
+              edit: 0
+              resume: 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+        "#,
     );
 }

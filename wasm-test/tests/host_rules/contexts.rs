@@ -12,11 +12,41 @@ fn a_tick_comes_to_the_root_and_may_answer_streams() {
         |run| {
             let mut parked = run.open(Request::get("/parked").header("x-do", "park"));
             run.silent(&mut *parked);
-            run.send(probe("tick"));
-            run.notes_until("  delete");
+            let mut stream = run.open(probe("tick"));
+            run.answered(&mut *stream);
             run.answered(&mut *parked);
+            run.notes_until("  answer");
         },
-        "",
+        r#"
+            client: nothing=true
+            client: 200 content-length=8 "upstream"
+            client: 504 content-type=text/plain content-length=4 "late"
+              request headers end=true
+              request headers end=true
+              set tick: 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+              tick 1: root=true
+              its stream's path: 1
+              enter the parked one: 0
+              the parked one's path: "/parked"
+              tick 2: root=true
+              its stream's path: 1
+              enter the parked one: 0
+              the parked one's path: "/parked"
+              stop: 0
+              enter: 0
+              answer: 0
+              response headers "504" length="4" end=false
+              response body 4 end=true
+              log
+              done
+              delete
+        "#,
     );
 }
 
@@ -35,7 +65,41 @@ fn a_stream_that_is_parked_is_resumed_by_another_one() {
             run.upstream();
             run.notes();
         },
-        "",
+        r#"
+            client: nothing=true
+            client: nothing=true
+            client: 200 content-length=8 "upstream"
+            upstream: GET /first ""
+            upstream: GET /second ""
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              request headers end=true
+              request headers end=true
+              enter: 0
+              resume: 0
+              enter: 0
+              resume: 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            client: 200 content-length=8 "upstream"
+            client: 200 content-length=8 "upstream"
+        "#,
     );
 }
 
@@ -51,13 +115,90 @@ fn requests_walk_a_chain_forwards_and_responses_backwards() {
             run.say("answered by the first");
             run.send(probe("reply").body("body"));
         },
-        "",
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=4 "body"
+              request headers end=false
+              request headers end=false
+              request body 4 end=false
+              request body 4 end=false
+              request body 0 end=true
+              request body 0 end=true
+              response headers "200" length="8" end=false
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 8 end=false
+              response body 0 end=true
+              response body 0 end=true
+              log
+              log
+              done
+              delete
+              done
+              delete
+            -- held by both
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=4 "body"
+              request headers end=false
+              request body 4 end=false
+              request body 4 end=true
+              body: 0 "body"
+              part of it: "od"
+              behind it: (0, None)
+              path: 0
+              request headers end=false
+              request body 4 end=true
+              body: 0 "body"
+              part of it: "od"
+              behind it: (0, None)
+              path: 0
+              response headers "200" length="8" end=false
+              request path: "/x"
+              response headers "200" length="8" end=false
+              request path: "/x"
+              response body 8 end=false
+              response body 8 end=false
+              response body 0 end=true
+              response body 0 end=true
+              log
+              log
+              done
+              delete
+              done
+              delete
+            -- answered by the first
+            client: 418 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=false
+              reply: 0
+              response headers "418" length="15" end=false
+              response body 15 end=true
+              log
+              request path: "/x"
+              response status: "418"
+              path: "/x"
+              details: "probe"
+              no such header: 1
+              write: 2
+              done
+              delete
+        "#,
     );
 }
 
 #[test]
 fn a_stream_that_is_closed_by_a_filter_is_cut() {
-    agree(DEFAULT, |run| run.send(probe("close")), "");
+    agree(
+        DEFAULT,
+        |run| run.send(probe("close")),
+        r#"
+            client: 0 "" reset
+              request headers end=true
+              close: 0
+              log
+              done
+              delete
+        "#,
+    );
 }
 
 #[test]
@@ -75,6 +216,13 @@ fn a_stream_has_a_longest_duration() {
             let mut stream = run.open_body(Request::post("/limited").header("x-do", "pass"));
             run.answered(&mut *stream);
         },
-        "",
+        r#"
+            -- held by the filter
+            client: 504 content-type=text/plain content-length=27 "downstream duration timeout"
+            -- held by the upstream
+            client: 504 content-type=text/plain content-length=27 "downstream duration timeout"
+            -- held by the client
+            client: 408 content-type=text/plain content-length=27 "downstream duration timeout"
+        "#,
     );
 }

@@ -12,6 +12,7 @@ mod proxy;
 mod real;
 mod responses;
 mod services;
+mod signatures;
 mod simulated;
 mod vm;
 mod wire;
@@ -25,7 +26,8 @@ use proxy::{Options, Proxy, Script};
 fn agree(options: Options, script: impl Fn(&mut Script<'_>), expected: &str) {
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if std::env::var("SHOW").is_ok() {
-        let sim = report(&simulated::Simulated::start(&options), &script);
+        let envoy = std::env::var("ENVOY").unwrap();
+        let sim = report(&simulated::Simulated::start(&options, real::release(&envoy)), &script);
         let real = report(&real::Envoy::start(&std::env::var("ENVOY").unwrap(), &options), &script);
         let name = std::thread::current().name().unwrap().to_owned();
         let mut out = format!("=== {name} {}\n", if sim == real { "SAME" } else { "DIFFERENT" });
@@ -36,7 +38,7 @@ fn agree(options: Options, script: impl Fn(&mut Script<'_>), expected: &str) {
         std::io::stderr().write_all(out.as_bytes()).unwrap();
         return;
     }
-    let simulated = report(&simulated::Simulated::start(&options), &script);
+    let simulated = report(&simulated::Simulated::start(&options, wasm_test::Release::V1_40), &script);
     assert_eq!(simulated.join("\n"), expected.join("\n"), "the simulated host");
     match std::env::var("ENVOY") {
         Ok(envoy) if !envoy.is_empty() => {

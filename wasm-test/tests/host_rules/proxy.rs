@@ -100,6 +100,7 @@ impl<'a> Script<'a> {
 
     /// Reports what has reached the upstream.
     pub(crate) fn upstream(&mut self) {
+        let mut lines = Vec::new();
         for request in self.proxy.upstream() {
             let mut line = format!("upstream: {} {}", request.method, request.path);
             for (name, value) in request.headers.iter() {
@@ -115,14 +116,34 @@ impl<'a> Script<'a> {
             if let Some(trailer) = request.trailers.text("x-trailer") {
                 line += &format!(" trailer={trailer}");
             }
-            self.lines.push(line);
+            lines.push(line);
         }
+        // Connections overtake each other.
+        lines.sort();
+        self.lines.extend(lines);
     }
 
     /// Reports what the filter has noted.
     pub(crate) fn notes(&mut self) {
         let notes = self.fetch_notes();
         self.lines.extend(notes);
+    }
+
+    /// Sends a request and reports only what the filter has noted under a name.
+    pub(crate) fn noted(&mut self, request: Request, name: &str) {
+        let _ = self.proxy.open(request).response();
+        self.proxy.upstream();
+        let notes = self.fetch_notes();
+        self.lines.extend(notes.into_iter().filter(|note| note.starts_with(name)));
+    }
+
+    /// Has the filter call a foreign function, and returns its result.
+    pub(crate) fn foreign(&mut self, request: Request) -> Vec<u8> {
+        let _ = self.proxy.open(request).response();
+        self.proxy.upstream();
+        let notes = self.fetch_notes();
+        let result = notes.iter().find_map(|note| note.split_once(": 0 \"")).map(|(_, text)| text);
+        unescaped(result.and_then(|text| text.strip_suffix('"')).unwrap_or_default())
     }
 
     /// Waits until the filter has noted a line that starts with `last`, and reports all.
@@ -161,6 +182,28 @@ impl Script<'_> {
         }
         self.lines.push("never recovered".to_owned());
     }
+}
+
+/// The bytes that `escape_ascii` has written.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.chars();
+    while let Some(char) = rest.next() {
+        bytes.push(match char {
+            '\\' => match rest.next().unwrap() {
+                'n' => b'\n',
+                'r' => b'\r',
+                't' => b'\t',
+                'x' => {
+                    let digits: String = rest.by_ref().take(2).collect();
+                    u8::from_str_radix(&digits, 16).unwrap()
+                }
+                other => other as u8,
+            },
+            other => other as u8,
+        });
+    }
+    bytes
 }
 
 fn shown(bytes: &[u8]) -> String {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use wasm_test::{Request, Response};
+use wasm_test::{Release, Request, Response};
 
 use crate::probe;
 use crate::proxy::{self, Options, Proxy, Stream};
@@ -46,6 +46,18 @@ impl Envoy {
         let admin = std::fs::read_to_string(folder.join("admin")).unwrap();
         let port = listener_port(admin.trim());
         Self { child, folder, port, upstream, _backend: backend }
+    }
+}
+
+/// The release to simulate for a binary.
+pub(crate) fn release(binary: &str) -> Release {
+    let output = Command::new(binary).arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.split_once("version: ").and_then(|(_, version)| version.split('/').nth(1));
+    let minor = version.and_then(|version| version.split('.').nth(1));
+    match minor.and_then(|minor| minor.parse::<u32>().ok()) {
+        Some(minor) if minor < 37 => Release::V1_36,
+        _ => Release::V1_40,
     }
 }
 
@@ -189,7 +201,7 @@ fn filter(options: &Options, index: usize) -> String {
     "root_id": "probe-{index}",
     "allow_on_headers_stop_iteration": {stops},
     "failure_policy": "FAIL_RELOAD",
-    "reload_config": {{ "backoff": {{ "base_interval": "0.001s" }} }},
+    "reload_config": {{ "backoff": {{ "base_interval": "0.01s" }} }},
     "vm_config": {{
       "vm_id": "probe",
       "runtime": "envoy.wasm.runtime.v8",
@@ -209,6 +221,9 @@ fn cluster(name: &str, port: Option<u16>) -> String {
     });
     format!(
         r#"{{ "name": "{name}", "type": "STATIC", "connect_timeout": "1s",
+  "typed_extension_protocol_options": {{ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
+    "@type": "{PREFIX}.upstreams.http.v3.HttpProtocolOptions",
+    "explicit_http_config": {{ "http_protocol_options": {{ "enable_trailers": true }} }} }} }},
   "load_assignment": {{ "cluster_name": "{name}", "endpoints": [{endpoints}] }} }}"#
     )
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use wasm_test::{Answer, Gateway, Request, Response};
+use wasm_test::{Answer, Gateway, Release, Request, Response};
 
 use crate::probe;
 use crate::proxy::{self, Options, Proxy, Stream};
@@ -15,7 +15,7 @@ pub(crate) struct Simulated {
 }
 
 impl Simulated {
-    pub(crate) fn start(options: &Options) -> Self {
+    pub(crate) fn start(options: &Options, release: Release) -> Self {
         let build = || {
             let mut builder = Gateway::builder(&probe::bytes());
             for index in 0..options.filters {
@@ -26,8 +26,9 @@ impl Simulated {
             }
             builder
                 .env("PROBE", "given")
+                .release(release)
                 .body_limit(proxy::BODY_LIMIT)
-                .reload_interval(Duration::from_millis(1))
+                .reload_interval(Duration::from_millis(10))
                 .upstream(proxy::upstream)
                 .backend("backend", proxy::backend)
                 .backend("refused", |_| Answer::Refuse)

@@ -22,7 +22,44 @@ fn a_trap_answers_503_and_the_next_request_has_a_new_vm_with_the_shared_data() {
             run.send(probe("remember"));
             run.silent(&mut *parked);
         },
-        "",
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              was: none
+              set: 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            client: nothing=true
+            client: 503 content-length=0 ""
+            -- a request that was paused is never answered
+            client: nothing=true
+            client: 200 again
+            upstream: GET /x ""
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+              request headers end=true
+              was: "kept"
+              set: 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            client: nothing=true
+        "#,
     );
 }
 
@@ -35,7 +72,10 @@ fn a_trap_in_the_body_callback_answers_503() {
             run.answered(&mut *stream);
             run.recovers(&Request::get("/x"));
         },
-        "",
+        r#"
+            client: 503 content-length=0 ""
+            client: 200 again
+        "#,
     );
 }
 
@@ -48,7 +88,10 @@ fn a_trap_in_the_response_callback_answers_503() {
             run.answered(&mut *stream);
             run.recovers(&Request::get("/x"));
         },
-        "",
+        r#"
+            client: 503 content-length=0 ""
+            client: 200 again
+        "#,
     );
 }
 
@@ -64,6 +107,10 @@ fn a_trap_in_a_call_s_answer_leaves_the_stream_without_one() {
             run.recovers(&Request::get("/x"));
             run.silent(&mut *stream);
         },
-        "",
+        r#"
+            client: nothing=true
+            client: 200 again
+            client: nothing=true
+        "#,
     );
 }
