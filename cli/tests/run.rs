@@ -215,6 +215,7 @@ fn the_door_is_closed_but_for_what_is_declared_open() {
     ] {
         let answer = run.get(path);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert!(status != 403 || answer.contains("This address is not open. Request id: "), "{answer}");
     }
     // Envoy 1.40 resolves it, older ones do not; the upstream must not be the one to try.
     for path in

@@ -62,10 +62,11 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let without_log = |message: String| StartError { message, logs: Logs::default() };
         let module = vm::module(wasm).map_err(without_log)?;
-        vm::check(&module).map_err(without_log)?;
         let engine = module.engine();
         let linker = imports::linker(engine).map_err(|error| without_log(error.to_string()))?;
         let mut store = Store::new(engine, host);
+        store.limiter(|host| &mut host.limits);
+        vm::check(&mut store, &linker, &module).map_err(without_log)?;
         if let Err(message) = worker::load(&mut store, &linker, &module) {
             let logs = Logs(store.data().log.lines.clone());
             return Err(StartError { message, logs });

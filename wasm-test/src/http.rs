@@ -24,6 +24,7 @@ pub struct Request {
     pub surplus: Vec<u8>,
     pub(crate) chunks: Vec<Vec<u8>>,
     pub(crate) chunked: bool,
+    pub(crate) http2: bool,
     pub(crate) source: Option<String>,
 }
 
@@ -105,6 +106,14 @@ impl Request {
     pub fn trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.trailers.add(name, value);
         self.chunked = true;
+        self
+    }
+
+    /// Sends the request over HTTP/2, where the last chunk ends the stream. Over HTTP/1.1 an empty
+    /// one follows it.
+    #[must_use]
+    pub fn http2(mut self) -> Self {
+        self.http2 = true;
         self
     }
 

@@ -26,6 +26,11 @@ impl Stream {
         self.act(|cx, index| data(cx, index, chunk.as_ref(), false));
     }
 
+    /// The client sends the last chunk of the body and says so with it, as HTTP/2 can.
+    pub fn push_last(&self, chunk: impl AsRef<[u8]>) {
+        self.act(|cx, index| data(cx, index, chunk.as_ref(), true));
+    }
+
     /// The client ends the request.
     pub fn finish(&self) {
         self.act(|cx, index| data(cx, index, &[], true));
@@ -102,8 +107,10 @@ impl Stream {
 /// connection does.
 pub(crate) fn begin_whole(cx: &mut Cx<'_>, request: &Request) -> usize {
     let index = begin(cx, request, !request.has_body());
-    for chunk in request.chunks.iter().filter(|chunk| !chunk.is_empty()) {
-        data(cx, index, chunk, false);
+    let mut chunks = request.chunks.iter().filter(|chunk| !chunk.is_empty()).peekable();
+    while let Some(chunk) = chunks.next() {
+        let last = request.http2 && request.trailers.is_empty() && chunks.peek().is_none();
+        data(cx, index, chunk, last);
     }
     if !request.trailers.is_empty() {
         end_with_trailers(cx, index, request.trailers.clone());
@@ -125,6 +132,7 @@ pub(crate) fn begin(cx: &mut Cx<'_>, request: &Request, end: bool) -> usize {
     let mut state = filter_chain::Stream {
         started: now,
         idle_at: host.clock.after(settings.idle_timeout),
+        protocol: if request.http2 { "HTTP/2" } else { "HTTP/1.1" },
         source: request.source.clone().unwrap_or_else(|| "127.0.0.1:40000".to_owned()),
         ..filter_chain::Stream::default()
     };

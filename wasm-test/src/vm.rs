@@ -9,10 +9,12 @@ use wasmtime::{
     TypedFunc, WasmParams, WasmResults,
 };
 
-use crate::host::{self, Host};
+use crate::host::Host;
 
 /// The store as every part of the host sees it: the state, and the VM to call.
 pub(crate) type Cx<'a> = StoreContextMut<'a, Host>;
+
+type CallResponse = TypedFunc<(u32, u32, u32, u32, u32), ()>;
 
 /// The functions that a module exports and the host may call.
 pub(crate) struct Exports {
@@ -23,7 +25,7 @@ pub(crate) struct Exports {
     pub(crate) on_configure: Option<TypedFunc<(u32, u32), u32>>,
     pub(crate) on_tick: Option<TypedFunc<u32, ()>>,
     pub(crate) on_queue_ready: Option<TypedFunc<(u32, u32), ()>>,
-    pub(crate) on_http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(crate) on_http_call_response: Option<CallResponse>,
     pub(crate) on_request_headers: Option<TypedFunc<(u32, u32, u32), u32>>,
     pub(crate) on_request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     pub(crate) on_request_trailers: Option<TypedFunc<(u32, u32), u32>>,
@@ -70,15 +72,15 @@ fn engine(strategy: Strategy) -> wasmtime::Result<Engine> {
 
 /// Checks what Envoy checks of a module before it runs: the ABI it was built for and, as functions
 /// that a host does not have keep a module from loading, what it imports.
-pub(crate) fn check(module: &Module) -> Result<(), String> {
+pub(crate) fn check(store: &mut Store<Host>, linker: &Linker<Host>, module: &Module) -> Result<(), String> {
     let known = ["proxy_abi_version_0_2_0", "proxy_abi_version_0_2_1"];
     if !known.iter().any(|name| module.get_export(name).is_some()) {
         return Err("Missing or unknown Proxy-Wasm ABI version".to_owned());
     }
     for import in module.imports() {
-        let name = format!("{}.{}", import.module(), import.name());
-        if !host::imports::is_known(import.module(), import.name()) {
-            return Err(format!("imports {name}, which Envoy 1.36 does not have"));
+        let (from, name) = (import.module(), import.name());
+        if linker.get(&mut *store, from, name).is_err() {
+            return Err(format!("imports {from}.{name}, which Envoy 1.36 does not have"));
         }
     }
     Ok(())

@@ -88,14 +88,33 @@ fn removed_headers(trusted_hops: u32) -> Vec<Value> {
     removed
 }
 
-/// Envoy's own failures name the reset, the cluster or the limit; a client is told the request id.
+/// Envoy's own refusals and failures name the rule, the reset or the limit; a client is told a plain
+/// sentence and the request id. What a filter says is left as it is.
 fn local_replies() -> Value {
-    json!({"mappers": [{
-        "filter": {"response_flag_filter": {
+    let body = |sentence: &str| {
+        json!({"text_format_source": {
+            "inline_string": format!("{sentence} Request id: %REQ(X-REQUEST-ID):64%\n"),
+        }})
+    };
+    let by_guard = json!({"extension_filter": {
+        "name": "envoy.access_loggers.extension_filters.cel",
+        "typed_config": typed(
+            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            json!({"expression": "response.code_details.startsWith(\"rbac_access_denied\")"}),
+        ),
+    }});
+    // The end of max_stream_duration has no flag, only its status.
+    let failed = json!({"or_filter": {"filters": [
+        {"response_flag_filter": {
             "flags": ["UH", "UF", "UC", "UT", "UR", "URX", "UO", "LR", "LH", "NC", "NR", "DC", "DT", "DF"],
         }},
-        "body_format_override": {"text_format_source": {
-            "inline_string": "The service cannot answer right now. Request id: %REQ(X-REQUEST-ID):64%\n",
-        }},
-    }]})
+        {"status_code_filter": {"comparison": {
+            "op": "EQ",
+            "value": {"default_value": 504, "runtime_key": "lockgate.gateway_timeout"},
+        }}},
+    ]}});
+    json!({"mappers": [
+        {"filter": by_guard, "body_format_override": body("This address is not open.")},
+        {"filter": failed, "body_format_override": body("The service cannot answer right now.")},
+    ]})
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::dead_letters::DeadLetters;
 use crate::emulator::Emulator;
@@ -116,6 +117,7 @@ impl Builder {
             services_log: Arc::default(),
             gateway_process: Mutex::default(),
             services_process: Mutex::default(),
+            gateway_serves: watch::Sender::new(false),
             push_token: OnceLock::new(),
         };
         stack.start_services().await;

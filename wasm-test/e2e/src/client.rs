@@ -34,6 +34,21 @@ impl Client {
         self.address
     }
 
+    /// Returns when somebody listens. The kernel tells nobody when a port is opened, so this asks
+    /// again and again.
+    ///
+    /// # Panics
+    /// When nobody does before the deadline.
+    pub async fn wait_for_listener(&self) {
+        let listens = async {
+            while TcpStream::connect(self.address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(self.deadline, listens).await;
+        assert!(in_time.is_ok(), "nobody listens on {}", self.address);
+    }
+
     /// Sends a request and returns the response.
     ///
     /// # Panics

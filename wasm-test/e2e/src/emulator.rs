@@ -29,11 +29,14 @@ impl Emulator {
     /// A sentence that names the package to install.
     pub fn installed() -> Result<PathBuf, &'static str> {
         let program = sdk_directories().map(|sdk| sdk.join(PROGRAM)).find(|program| program.is_file());
-        let program = program.ok_or(
-            "Google's Pub/Sub emulator is not installed (package google-cloud-cli-pubsub-emulator)",
-        )?;
+        let program = program
+            .ok_or("Google's Pub/Sub emulator is not installed (package google-cloud-cli-pubsub-emulator)")?;
         let java = env::var_os("JAVA_HOME").is_some() || on_path("java").is_some();
-        if java { Ok(program) } else { Err("Google's Pub/Sub emulator needs Java (package default-jre-headless)") }
+        if java {
+            Ok(program)
+        } else {
+            Err("Google's Pub/Sub emulator needs Java (package default-jre-headless)")
+        }
     }
 
     /// Starts the emulator; everything that is not Pub/Sub comes from the services at `services`,

@@ -142,10 +142,13 @@ mod tests {
 
     #[test]
     fn topics_and_subscriptions_are_the_emulators_and_nothing_else_is() {
-        for path in ["/v1/projects/p/topics/t:publish", "/v1/projects/p/subscriptions", "/v1/projects/p/topics"] {
+        for path in
+            ["/v1/projects/p/topics/t:publish", "/v1/projects/p/subscriptions", "/v1/projects/p/topics"]
+        {
             assert!(is_pubsub(path), "{path}");
         }
-        for path in ["/oauth2/v3/certs", "/v1/projects/p/secrets/s/versions/1:access", "/v1/projects/p", "/"] {
+        for path in ["/oauth2/v3/certs", "/v1/projects/p/secrets/s/versions/1:access", "/v1/projects/p", "/"]
+        {
             assert!(!is_pubsub(path), "{path}");
         }
     }

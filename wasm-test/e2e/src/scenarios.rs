@@ -17,7 +17,10 @@ pub async fn a_command_is_stored_and_delivered(stack: &Stack) {
     assert_eq!(stored.body(), command(text).body, "the raw bytes are what is kept");
     let delivered = stack.delivered("command-1").await;
     assert_eq!((&*delivered.method, &*delivered.target), ("POST", "/slack/command"));
-    assert_eq!(delivered.json(), json!({"command": "/weather", "text": text, "team_id": "T0001", "none": ""}));
+    assert_eq!(
+        delivered.json(),
+        json!({"command": "/weather", "text": text, "team_id": "T0001", "none": ""})
+    );
     assert_eq!(json!(delivered.headers.text("x-lockgate-message-id")), stored.envelope()["id"]);
     assert!(!delivered.headers.contains("authorization"), "the push token at the upstream");
 }
@@ -92,7 +95,7 @@ pub async fn a_permanent_answer_makes_a_dead_letter(stack: &Stack) {
     assert_eq!(letter.attribute("lockgate_reason"), Some("upstream_status"));
     assert_eq!(letter.attribute("lockgate_status"), Some("404"));
     assert!(letter.attribute("lockgate_message_id").is_some_and(|id| !id.is_empty()));
-    delivered_after_a_failure(stack, "/after-gone-1").await;
+    delivered_after_a_failure(stack, "/beside-404").await;
     assert_eq!(stack.upstream().requests().matching(|request| request.path() == "/gone-1").len(), 1);
 }
 
@@ -112,7 +115,7 @@ pub async fn poison_in_the_topic_is_a_dead_letter_once(stack: &Stack) {
         assert_eq!(letter.attribute("of"), Some("an attacker"));
         assert_eq!(letter.attribute("lockgate_reason"), Some(reason));
     }
-    delivered_after_a_failure(stack, "/after-poison-1").await;
+    delivered_after_a_failure(stack, "/beside-poison").await;
     for marker in ["poison-1", "unsealed-1"] {
         stack.dead_letters().wait_for(marker).await;
         assert_eq!(stack.dead_letters().with(marker).len(), 1, "{marker}");
@@ -125,13 +128,14 @@ pub async fn an_absent_upstream_gets_the_message_when_it_is_back(stack: &Stack) 
     let since = stack.gateway_log().len();
     stack.upstream().leave().await;
     let answer = stack.client().send(&Request::post("/wal/absent-1", "text/plain", "x")).await;
-    let id = accepted(&answer);
     let refused = |lines: &[String]| {
         let mut new = lines.iter().skip(since);
         new.any(|line| line.contains(r#""path":"/absent-1""#) && line.contains(r#""status":503"#))
     };
-    assert!(stack.gateway_log().reaches(PATIENCE, refused).await, "no push has been refused");
+    let refused = stack.gateway_log().reaches(PATIENCE, refused).await;
     stack.upstream().come_back();
+    assert!(refused, "no push has been refused");
+    let id = accepted(&answer);
     let delivered = stack.delivered("/absent-1").await;
     assert_eq!(delivered.headers.text("x-lockgate-message-id"), Some(id));
     assert_eq!(stack.dead_letters().with("absent-1"), []);

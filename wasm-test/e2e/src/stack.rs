@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::dead_letters::DeadLetters;
@@ -44,6 +45,7 @@ pub struct Stack {
     // First, since fields are dropped in order: a program should not outlive what it talks to.
     pub(crate) gateway_process: Mutex<Option<Process>>,
     pub(crate) services_process: Mutex<Option<Process>>,
+    pub(crate) gateway_serves: watch::Sender<bool>,
     pub(crate) emulator: Option<Emulator>,
     pub(crate) builder: Builder,
     pub(crate) gateway: SocketAddr,
@@ -140,6 +142,7 @@ impl Stack {
 
     /// Sends SIGKILL to Envoy and the tool, and returns when they are gone.
     pub fn kill_gateway(&self) {
+        self.gateway_serves.send_replace(false);
         drop(lock(&self.gateway_process).take());
     }
 
@@ -149,6 +152,7 @@ impl Stack {
     /// # Panics
     /// When they run on.
     pub async fn stop_gateway(&self) {
+        self.gateway_serves.send_replace(false);
         let process = lock(&self.gateway_process).take();
         if let Some(process) = process {
             process.signal(Signal::TERM);
@@ -171,6 +175,12 @@ impl Stack {
         let process = Process::start("lockgate run", &mut command, Arc::clone(&self.gateway_log));
         process.wait_for_line("`ready http://…`", since, is_ready).await;
         *lock(&self.gateway_process) = Some(process);
+        self.gateway_serves.send_replace(true);
+    }
+
+    /// Returns at once unless Envoy has been killed or stopped; then when it serves again.
+    pub async fn gateway_serves(&self) {
+        let _ = self.gateway_serves.subscribe().wait_for(|serves| *serves).await;
     }
 
     /// Starts the services again, on the same port and state, and returns when they serve.

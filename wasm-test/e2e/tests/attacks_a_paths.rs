@@ -19,13 +19,40 @@ async fn raw(stack: &Stack, method: &str, target: &[u8], marker: &str) -> Option
 
 /// Spellings of a path that some server resolves to another.
 const DISGUISES: [&str; 34] = [
-    "/admin", "/admin/", "/admin/x", "/admin?x=/public", "/admin?/public/", "/admin#/public", "/ADMIN", "/Admin/x",
-    "//admin", "///admin/x", "/./admin", "/public/../admin", "/public/./../admin", "/public/x/../../admin",
-    "/public//../../admin", "/public/%2e%2e/admin", "/public/%2E%2E/admin", "/public/.%2e/admin",
-    "/public/..;/admin", "/public/..;x=y/admin", "/public/.;/../admin", "/public/..%3b/admin", "/public/%2e%2e;/admin",
-    "/public%2f..%2fadmin", "/public/..%2fadmin", "/public/..%2Fadmin", "/public/..%5cadmin", "/public/..\\admin",
-    "/public\\..\\admin", "/public/%252e%252e/admin", "/public/..%00/admin", "/public/%2e%2e%2fadmin",
-    "/publicX", "/publicX/../admin",
+    "/admin",
+    "/admin/",
+    "/admin/x",
+    "/admin?x=/public",
+    "/admin?/public/",
+    "/admin#/public",
+    "/ADMIN",
+    "/Admin/x",
+    "//admin",
+    "///admin/x",
+    "/./admin",
+    "/public/../admin",
+    "/public/./../admin",
+    "/public/x/../../admin",
+    "/public//../../admin",
+    "/public/%2e%2e/admin",
+    "/public/%2E%2E/admin",
+    "/public/.%2e/admin",
+    "/public/..;/admin",
+    "/public/..;x=y/admin",
+    "/public/.;/../admin",
+    "/public/..%3b/admin",
+    "/public/%2e%2e;/admin",
+    "/public%2f..%2fadmin",
+    "/public/..%2fadmin",
+    "/public/..%2Fadmin",
+    "/public/..%5cadmin",
+    "/public/..\\admin",
+    "/public\\..\\admin",
+    "/public/%252e%252e/admin",
+    "/public/..%00/admin",
+    "/public/%2e%2e%2fadmin",
+    "/publicX",
+    "/publicX/../admin",
 ];
 
 #[tokio::test]
@@ -34,8 +61,17 @@ async fn a_disguised_path_never_reaches_a_handler_that_its_rule_would_not_allow(
     let host = stack.client().address().to_string();
     let absolute = DISGUISES.iter().map(|path| format!("http://{host}{path}"));
     let elsewhere = ["http://evil.example/admin", "http://evil.example/public/../admin", "https://x/admin"];
-    let odd = ["*", "admin", "public/../admin", "/public/../../../etc/passwd", "", "/\u{ff}/../admin", "/public/\t/admin"];
-    let targets = DISGUISES.iter().chain(&elsewhere).chain(&odd).map(|path| (*path).to_owned()).chain(absolute);
+    let odd = [
+        "*",
+        "admin",
+        "public/../admin",
+        "/public/../../../etc/passwd",
+        "",
+        "/\u{ff}/../admin",
+        "/public/\t/admin",
+    ];
+    let targets =
+        DISGUISES.iter().chain(&elsewhere).chain(&odd).map(|path| (*path).to_owned()).chain(absolute);
     for (number, target) in targets.enumerate() {
         for method in ["GET", "POST", "HEAD", "OPTIONS", "get"] {
             let marker = format!("disguise-{number}-{method}-");
@@ -43,7 +79,8 @@ async fn a_disguised_path_never_reaches_a_handler_that_its_rule_would_not_allow(
             for reached in stack.upstream().requests().matching(|request| request.contains(&marker)) {
                 let path = reached.path();
                 // As the laxest of servers would resolve it.
-                let resolved = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace('\\', "/");
+                let resolved =
+                    path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace('\\', "/");
                 let dots = resolved.split('/').any(|part| part.split(';').next() == Some(".."));
                 assert!(path.starts_with("/public/") && !dots, "{method} {target} became {path}");
             }
@@ -91,7 +128,11 @@ async fn a_prefix_matches_whole_segments_and_a_path_exactly() {
     ] {
         let answer = stack.client().send(&Request::get(target)).await;
         let expected = if allowed { 200 } else { 403 };
-        assert!(answer.status == expected || (!allowed && answer.status == 503), "{target}: {}", answer.status);
+        assert!(
+            answer.status == expected || (!allowed && answer.status == 503),
+            "{target}: {}",
+            answer.status
+        );
     }
     for path in ["/health", "/_lockgate/health", "/health?x=/admin"] {
         let answer = stack.client().send(&Request::get(path)).await;
@@ -105,8 +146,18 @@ async fn a_prefix_matches_whole_segments_and_a_path_exactly() {
 async fn a_path_that_is_nearly_slacks_is_not_slacks() {
     let stack = stack().await;
     for (number, target) in [
-        "/slack/command/", "/slack/command/x", "/slack/commandx", "/SLACK/command", "/slack/Command", "/slack",
-        "/slack/", "/slack/..", "/slack/command;x", "/slack/command%20", "/slack%2fcommand", "/slack/command%00",
+        "/slack/command/",
+        "/slack/command/x",
+        "/slack/commandx",
+        "/SLACK/command",
+        "/slack/Command",
+        "/slack",
+        "/slack/",
+        "/slack/..",
+        "/slack/command;x",
+        "/slack/command%20",
+        "/slack%2fcommand",
+        "/slack/command%00",
         "/public/../slack/commandx",
     ]
     .into_iter()
@@ -123,10 +174,15 @@ async fn a_path_that_is_nearly_slacks_is_not_slacks() {
 #[tokio::test]
 async fn a_disguised_slack_path_is_guarded_like_the_plain_one() {
     let stack = stack().await;
-    for (number, target) in
-        ["//slack/command", "/public/../slack/command", "/slack//command", "/slack/./command", "/%73lack/command"]
-            .into_iter()
-            .enumerate()
+    for (number, target) in [
+        "//slack/command",
+        "/public/../slack/command",
+        "/slack//command",
+        "/slack/./command",
+        "/%73lack/command",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let marker = format!("disguised-slack-{number}-");
         let unsigned = slack::command(target, &marker);
@@ -147,9 +203,10 @@ async fn a_disguised_wal_path_stores_what_it_resolves_to() {
         assert_eq!(stack.client().send(&request).await.status, 202, "{target}");
         assert_eq!(stack.delivered(&marker).await.target, "/b", "{target}");
     }
-    for (number, target) in ["/wal/../admin", "/wal/%2e%2e/admin", "/wal/..;/admin", "/wal/..%2fadmin", "/wal/../x"]
-        .into_iter()
-        .enumerate()
+    for (number, target) in
+        ["/wal/../admin", "/wal/%2e%2e/admin", "/wal/..;/admin", "/wal/..%2fadmin", "/wal/../x"]
+            .into_iter()
+            .enumerate()
     {
         let marker = format!("escaping-wal-{number}-");
         let request = Request::post(target, "text/plain", marker.as_str());
@@ -162,7 +219,14 @@ async fn a_disguised_wal_path_stores_what_it_resolves_to() {
 #[tokio::test]
 async fn neither_a_method_nor_a_user_agent_buys_anything() {
     let stack = stack().await;
-    for agent in ["GoogleHC/1.0", "kube-probe/1.29", "ELB-HealthChecker/2.0", "Slackbot 1.0", "APIs-Google", "Envoy/HC"] {
+    for agent in [
+        "GoogleHC/1.0",
+        "kube-probe/1.29",
+        "ELB-HealthChecker/2.0",
+        "Slackbot 1.0",
+        "APIs-Google",
+        "Envoy/HC",
+    ] {
         for method in ["GET", "HEAD", "OPTIONS", "POST", "TRACE", "PROPFIND"] {
             let marker = format!("agent-{method}-");
             let request = Request::new(method, "/admin/x")

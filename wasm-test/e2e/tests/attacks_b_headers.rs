@@ -11,9 +11,16 @@ async fn stack() -> Shared {
 
 /// Every header by which the upstream is told something, and others of the same prefix.
 const TOLD: [&str; 10] = [
-    "x-lockgate-principal", "x-lockgate-message-id", "x-lockgate-delivery-attempt", "x-lockgate-publish-time",
-    "x-lockgate-received-at", "x-lockgate-dedup-id", "x-lockgate-user", "x-lockgate-disposition",
-    "x-lockgate-pubsub-playback", "x-lockgate-",
+    "x-lockgate-principal",
+    "x-lockgate-message-id",
+    "x-lockgate-delivery-attempt",
+    "x-lockgate-publish-time",
+    "x-lockgate-received-at",
+    "x-lockgate-dedup-id",
+    "x-lockgate-user",
+    "x-lockgate-disposition",
+    "x-lockgate-pubsub-playback",
+    "x-lockgate-",
 ];
 
 /// The spellings that one server or another takes for the same name.
@@ -50,7 +57,8 @@ fn is_forged(request: &Recorded) -> bool {
 
 #[tokio::test]
 async fn a_forged_header_of_ours_reaches_the_upstream_on_no_path() {
-    let config = lockgate_e2e::stack::CONFIG.replace("public_url:", "limits: { header_count: 1024 }\npublic_url:");
+    let config =
+        lockgate_e2e::stack::CONFIG.replace("public_url:", "limits: { header_count: 1024 }\npublic_url:");
     let stack = Stack::builder().config(&config).start().await;
     let client = stack.client();
     let open = with_forgeries(Request::post("/public/header-trust-open", "text/plain", "x"));
@@ -65,7 +73,9 @@ async fn a_forged_header_of_ours_reaches_the_upstream_on_no_path() {
     let command = with_forgeries(slack::command("/slack/command", "header-trust-command"));
     assert_eq!(client.send(&slack::signed(command, SLACK_SECRET)).await.status, 200);
     let push = lockgate_e2e::push_request(
-        &Envelope::new("header-trust-pushed", "POST", "/header-trust-pushed").body("x").sealed(lockgate_e2e::stack::LOG_KEY),
+        &Envelope::new("header-trust-pushed", "POST", "/header-trust-pushed")
+            .body("x")
+            .sealed(lockgate_e2e::stack::LOG_KEY),
         serde_json::json!({"x-lockgate-principal": "forged", "lockgate_principal": "forged"}),
     );
     let push = with_forgeries(push).header("authorization", format!("Bearer {}", stack.tokens().push()));
@@ -83,8 +93,13 @@ async fn a_forged_header_of_ours_reaches_the_upstream_on_no_path() {
 async fn a_forged_mark_opens_no_route() {
     let stack = stack().await;
     for name in [
-        "lockgate_pubsub_playback", "wasm.lockgate_pubsub_playback", "lockgate-pubsub-playback",
-        "lockgate_slack_signature", "wasm.lockgate_disposition", "lockgate_disposition", "x-envoy-filter-state",
+        "lockgate_pubsub_playback",
+        "wasm.lockgate_pubsub_playback",
+        "lockgate-pubsub-playback",
+        "lockgate_slack_signature",
+        "wasm.lockgate_disposition",
+        "lockgate_disposition",
+        "x-envoy-filter-state",
     ] {
         for target in ["/admin/marked", "/slack/command", "/wal-playback"] {
             let request = Request::post(target, "text/plain", "marked-by-header").header(name, "passed");
@@ -98,7 +113,9 @@ async fn a_forged_mark_opens_no_route() {
 #[tokio::test]
 async fn another_path_or_method_named_in_a_header_is_not_used() {
     let stack = stack().await;
-    for name in ["x-original-url", "x-rewrite-url", "x-envoy-original-path", "x-forwarded-path", "x-forwarded-uri"] {
+    for name in
+        ["x-original-url", "x-rewrite-url", "x-envoy-original-path", "x-forwarded-path", "x-forwarded-uri"]
+    {
         let request = Request::get("/public/original").header(name, "/admin").header("x-marker", name);
         assert_eq!(stack.client().send(&request).await.status, 200);
         let delivered = stack.delivered(name).await;
@@ -161,7 +178,9 @@ async fn a_clients_headers_do_not_change_timeouts_retries_or_the_answer() {
 async fn the_host_is_the_configured_one_whatever_the_client_says() {
     let stack = stack().await;
     let upstream = stack.upstream().address().to_string();
-    for (number, host) in ["evil.example", "evil.example:80", "127.0.0.1:1", "a_b", "[::1]"].into_iter().enumerate() {
+    for (number, host) in
+        ["evil.example", "evil.example:80", "127.0.0.1:1", "a_b", "[::1]"].into_iter().enumerate()
+    {
         let marker = format!("/public/host-{number}-");
         let request = Request::get(&marker).header("host", host);
         assert_eq!(stack.client().send(&request).await.status, 200, "{host}");
@@ -218,9 +237,8 @@ async fn a_header_with_a_control_character_is_refused() {
 #[tokio::test]
 async fn what_might_end_a_line_stays_within_its_value() {
     let stack = stack().await;
-    for (number, header) in ["x-a: b\rx-injected: 1", "x-a: b\r\n x-injected: 1", "x-a: b\r\n\tx-injected: 1"]
-        .iter()
-        .enumerate()
+    for (number, header) in
+        ["x-a: b\rx-injected: 1", "x-a: b\r\n x-injected: 1", "x-a: b\r\n\tx-injected: 1"].iter().enumerate()
     {
         for prefix in ["/public", "/wal"] {
             let marker = format!("/end-of-line-{number}");
@@ -241,7 +259,9 @@ async fn what_might_end_a_line_stays_within_its_value() {
 async fn what_a_connection_header_names_is_still_checked() {
     // A signature that is dropped on the way must not be one that was checked.
     let stack = stack().await;
-    for named in ["x-slack-signature", "x-slack-signature, x-slack-request-timestamp", "authorization", "cdn-loop"] {
+    for named in
+        ["x-slack-signature", "x-slack-signature, x-slack-request-timestamp", "authorization", "cdn-loop"]
+    {
         let request = slack::command("/slack/command", "named-by-connection").header("connection", named);
         let answer = stack.client().send(&request).await;
         assert!(matches!(answer.status, 400 | 401), "{named}: {}", answer.status);

@@ -25,7 +25,9 @@ async fn assert_alive(stack: &Stack, since: usize) {
     assert_eq!(client.send(&Request::post("/wal/alive", "text/plain", "x")).await.status, 202);
     assert_eq!(client.send(&slack::form("/form/alive", &[("a", "b")])).await.status, 200);
     assert_eq!(client.send(&Request::post("/wal-playback", "text/plain", "x")).await.status, 401);
-    let trapped = |line: &String| ["panicked", "Function: proxy_on", "VM failed", "[critical]"].iter().any(|t| line.contains(t));
+    let trapped = |line: &String| {
+        ["panicked", "Function: proxy_on", "VM failed", "[critical]"].iter().any(|t| line.contains(t))
+    };
     let lines: Vec<_> = stack.gateway_log().since(since).into_iter().filter(trapped).collect();
     assert!(lines.is_empty(), "{lines:#?}");
 }
@@ -35,15 +37,37 @@ async fn bytes_that_are_not_utf8_trap_nothing_in_any_header() {
     let stack = stack().await;
     let since = stack.gateway_log().len();
     let names = [
-        "x-slack-signature", "x-slack-request-timestamp", "content-type", "content-encoding", "authorization",
-        "x-request-id", "traceparent", "x-cloud-trace-context", "idempotency-key", "webhook-id", "cdn-loop",
-        "cookie", "user-agent", "accept", "origin", "referer", "x-forwarded-for", "x-lockgate-principal", "x-odd",
-        "connection", "te", "expect", "x-slack-retry-num",
+        "x-slack-signature",
+        "x-slack-request-timestamp",
+        "content-type",
+        "content-encoding",
+        "authorization",
+        "x-request-id",
+        "traceparent",
+        "x-cloud-trace-context",
+        "idempotency-key",
+        "webhook-id",
+        "cdn-loop",
+        "cookie",
+        "user-agent",
+        "accept",
+        "origin",
+        "referer",
+        "x-forwarded-for",
+        "x-lockgate-principal",
+        "x-odd",
+        "connection",
+        "te",
+        "expect",
+        "x-slack-retry-num",
     ];
-    let values: [&[u8]; 6] = [b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"a\x80b", b"\xf0\x9f\x92", b"Bearer \xfe"];
+    let values: [&[u8]; 6] =
+        [b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"a\x80b", b"\xf0\x9f\x92", b"Bearer \xfe"];
     for name in names {
         for value in values {
-            for target in ["/slack/command", "/wal/odd-bytes", "/wal-playback", "/form/odd-bytes", "/public/odd-bytes"] {
+            for target in
+                ["/slack/command", "/wal/odd-bytes", "/wal-playback", "/form/odd-bytes", "/public/odd-bytes"]
+            {
                 let request = slack::command(target, "odd-bytes").header(name, value);
                 let answer = stack.client().try_send(&request).await;
                 let status = answer.as_ref().map_or(0, |answer| answer.status);
@@ -61,7 +85,13 @@ async fn odd_bytes_in_place_of_every_part_of_a_signed_request_trap_nothing() {
     let mut generator = fastrand::Rng::with_seed(20_261_122);
     for round in 0..400 {
         let target = generator.choice(["/slack/command", "/slack/event", "/slack/interactive"]).unwrap();
-        let types = ["application/json", "application/x-www-form-urlencoded", "", "text/plain", "application/json;\u{ff}"];
+        let types = [
+            "application/json",
+            "application/x-www-form-urlencoded",
+            "",
+            "text/plain",
+            "application/json;\u{ff}",
+        ];
         let content_type = generator.choice(types).unwrap();
         let mut body: Vec<u8> = match round % 4 {
             0 => slack::event("/", "Ev1", "text").body,
@@ -178,7 +208,9 @@ async fn wait_until_active(stack: &Stack, enough: impl Fn(u64) -> bool) {
 async fn more_callers_than_may_wait_are_sent_away_and_not_forgotten() {
     let stack = Stack::builder().start().await;
     let client = stack.client();
-    stack.proxy().program(|call| call.contains(":publish").then_some(Fault::Slow(Duration::from_millis(1_500))));
+    stack
+        .proxy()
+        .program(|call| call.contains(":publish").then_some(Fault::Slow(Duration::from_millis(1_500))));
     let callers = (0..900).map(|caller| {
         tokio::spawn(async move {
             let request = signed(slack::command("/slack/command", &format!("crowd-{caller}-")));
@@ -194,6 +226,7 @@ async fn more_callers_than_may_wait_are_sent_away_and_not_forgotten() {
             acknowledged.push(caller);
         }
     }
+    assert!(!acknowledged.is_empty(), "nobody was acknowledged");
     stack.proxy().heal();
     for caller in acknowledged {
         stack.delivered(&format!("crowd-{caller}-")).await;
@@ -208,7 +241,8 @@ async fn a_flood_of_headers_is_refused_before_a_filter_sees_it() {
     for number in 0..2_000 {
         many = many.header(format!("x-{number}"), "1");
     }
-    let long = Request::post("/wal/flood-of-headers", "text/plain", "x").header("x-long", "v".repeat(200_000));
+    let long =
+        Request::post("/wal/flood-of-headers", "text/plain", "x").header("x-long", "v".repeat(200_000));
     let target = format!("/wal/flood-of-headers/{}", "p".repeat(200_000));
     for request in [many, long, Request::get(&target)] {
         let answer = stack.client().try_send(&request).await;

@@ -33,7 +33,9 @@ async fn assert_refused(request: &Request, marker: &str) {
 
 #[tokio::test]
 async fn a_timestamp_outside_five_minutes_is_refused_on_both_sides() {
-    for (marker, offset) in [("past-301", -301), ("past-day", -86_400), ("future-302", 302), ("future-day", 86_400)] {
+    for (marker, offset) in
+        [("past-301", -301), ("past-day", -86_400), ("future-302", 302), ("future-day", 86_400)]
+    {
         let request = slack::command("/slack/command", marker);
         let timestamp = (now() + offset).to_string();
         assert_refused(&slack::signed_at(request, SLACK_SECRET, &timestamp), marker).await;
@@ -50,9 +52,22 @@ async fn a_timestamp_outside_five_minutes_is_refused_on_both_sides() {
 async fn a_timestamp_that_is_no_number_is_refused_though_signed() {
     let now = now().to_string();
     for (number, timestamp) in [
-        "", " ", "-1", "0", "abc", "NaN", "1e9", "0x5f5e100", &format!("-{now}"), &format!("+{now}"),
-        &format!("{now}.0"), &format!("{now}0000000000000000"), &format!("{now},{now}"), &format!("{now} {now}"),
-        "18446744073709551616", "٣٤٥",
+        "",
+        " ",
+        "-1",
+        "0",
+        "abc",
+        "NaN",
+        "1e9",
+        "0x5f5e100",
+        &format!("-{now}"),
+        &format!("+{now}"),
+        &format!("{now}.0"),
+        &format!("{now}0000000000000000"),
+        &format!("{now},{now}"),
+        &format!("{now} {now}"),
+        "18446744073709551616",
+        "٣٤٥",
     ]
     .iter()
     .enumerate()
@@ -152,8 +167,14 @@ async fn a_forged_signature_beside_the_good_one_is_refused_in_either_order() {
 async fn an_unsigned_check_carries_nothing_else_through() {
     let stack = stack().await;
     for (marker, request) in [
-        ("smuggled-1", slack::form("/slack/command", &[("ssl_check", "1"), ("command", "/x"), ("text", "smuggled-1")])),
-        ("smuggled-2", slack::form("/slack/event", &[("ssl_check", "1"), ("payload", r#"{"smuggled-2":1}"#)])),
+        (
+            "smuggled-1",
+            slack::form("/slack/command", &[("ssl_check", "1"), ("command", "/x"), ("text", "smuggled-1")]),
+        ),
+        (
+            "smuggled-2",
+            slack::form("/slack/event", &[("ssl_check", "1"), ("payload", r#"{"smuggled-2":1}"#)]),
+        ),
         ("smuggled-3", Request::get("/slack/command?ssl_check=1&text=smuggled-3&command=/x")),
     ] {
         let answer = stack.client().send(&request).await;
@@ -184,7 +205,8 @@ async fn an_unsigned_challenge_is_not_reflected() {
 #[tokio::test]
 async fn a_signature_is_worth_nothing_on_another_route() {
     let stack = stack().await;
-    let request = slack::signed(slack::command("/admin/replayed-elsewhere", "replayed-elsewhere"), SLACK_SECRET);
+    let request =
+        slack::signed(slack::command("/admin/replayed-elsewhere", "replayed-elsewhere"), SLACK_SECRET);
     assert_eq!(stack.client().send(&request).await.status, 403);
     stack.assert_no_trace("replayed-elsewhere");
 }

@@ -244,7 +244,10 @@ async fn a_seal_covers_every_byte() {
         assert!(matches!(answer.status, 204 | 503), "byte {at}: {}", answer.status);
     }
     let reached = stack.upstream().requests().since(before);
-    assert!(!reached.iter().any(|request| request.contains("sealed-1") || request.contains("body")), "{reached:?}");
+    assert!(
+        !reached.iter().any(|request| request.contains("sealed-1") || request.contains("body")),
+        "{reached:?}"
+    );
     assert_eq!(stack.push_data(&sealed).await.status, 204);
     stack.delivered("sealed-1").await;
 }
@@ -254,14 +257,23 @@ async fn pushes_that_cannot_be_read_are_buried_and_do_no_harm() {
     let stack = stack().await;
     let token = format!("Bearer {}", stack.tokens().push());
     for (number, body) in [
-        "", "null", "[]", "{}", r#"{"message":null}"#, r#"{"message":{}}"#, r#"{"message":{"data":5}}"#,
-        r#"{"message":{"data":"!!!","messageId":"1"}}"#, r#"{"message":{"messageId":"1"}}"#, "not json",
+        "",
+        "null",
+        "[]",
+        "{}",
+        r#"{"message":null}"#,
+        r#"{"message":{}}"#,
+        r#"{"message":{"data":5}}"#,
+        r#"{"message":{"data":"!!!","messageId":"1"}}"#,
+        r#"{"message":{"messageId":"1"}}"#,
+        "not json",
         &"[".repeat(100_000),
     ]
     .into_iter()
     .enumerate()
     {
-        let request = Request::post("/wal-playback", "application/json", body).header("authorization", &token);
+        let request =
+            Request::post("/wal-playback", "application/json", body).header("authorization", &token);
         let answer = stack.client().send(&request).await;
         assert!(matches!(answer.status, 204 | 400), "{number}: {} {}", answer.status, answer.text());
     }

@@ -9,8 +9,15 @@ use serde_json::Value;
 
 /// What a caller keeps to itself, in every place a request has for it.
 const PRIVATE: [&str; 9] = [
-    "private-bearer", "private-cookie", "private-query", "private-body", "private-header", "private-password",
-    "private-envelope", "private-answer", "private-fragment",
+    "private-bearer",
+    "private-cookie",
+    "private-query",
+    "private-body",
+    "private-header",
+    "private-password",
+    "private-envelope",
+    "private-answer",
+    "private-fragment",
 ];
 
 fn private(request: Request) -> Request {
@@ -34,10 +41,21 @@ async fn traffic(stack: &Stack) -> Vec<String> {
     let good = signature(SLACK_SECRET, &time, &command.body);
     let forged = signature("wrong", &time, &command.body);
     for tag in [&good, &forged] {
-        let signed = command.clone().header("x-slack-request-timestamp", &time).header("x-slack-signature", tag);
+        let signed =
+            command.clone().header("x-slack-request-timestamp", &time).header("x-slack-signature", tag);
         client.send(&private(signed)).await;
     }
-    for target in ["/wal/x", "/wal/refused", "/public/x", "/public/broken", "/admin/x", "/form/x", "/zapier/x", "/nowhere", "/wal-playback"] {
+    for target in [
+        "/wal/x",
+        "/wal/refused",
+        "/public/x",
+        "/public/broken",
+        "/admin/x",
+        "/form/x",
+        "/zapier/x",
+        "/nowhere",
+        "/wal-playback",
+    ] {
         let target = format!("{target}?token=private-query");
         client.send(&private(Request::post(&target, "application/json", "{\"private-body\":1"))).await;
     }
@@ -70,13 +88,26 @@ async fn no_log_holds_what_a_caller_keeps_to_itself() {
 async fn every_line_of_the_access_log_is_one_object_whatever_is_in_it() {
     let stack = Stack::builder().start().await;
     let client = stack.client();
-    let odd_ids = [&b"a\",\"status\":\"200"[..], b"\x1b[31mred", b"a\\", b"{\"a\":1}", b"\xff\xfe", b"%0a%0d", b"a b\tc"];
+    let odd_ids = [
+        &b"a\",\"status\":\"200"[..],
+        b"\x1b[31mred",
+        b"a\\",
+        b"{\"a\":1}",
+        b"\xff\xfe",
+        b"%0a%0d",
+        b"a b\tc",
+    ];
     for id in odd_ids {
         client.send(&slack::command("/slack/command", "x").header("x-request-id", id)).await;
         client.send(&Request::get("/public/odd-id").header("x-request-id", id)).await;
     }
     client.send(&slack::command("/slack/command", "x").header("x-request-id", "i".repeat(20_000))).await;
-    for target in ["/public/%0a%0dx", "/public/\"},{\"a\":\"", "/public/%22%5c", &format!("/public/{}", "p".repeat(8_000))] {
+    for target in [
+        "/public/%0a%0dx",
+        "/public/\"},{\"a\":\"",
+        "/public/%22%5c",
+        &format!("/public/{}", "p".repeat(8_000)),
+    ] {
         client.try_send(&Request::get(target)).await.unwrap();
     }
     let _ = client.exchange(b"BAD\x1b[2J /public/\x07 HTTP/1.1\r\n\r\n", "GET").await;
@@ -103,7 +134,8 @@ async fn every_line_of_the_access_log_is_one_object_whatever_is_in_it() {
 
 #[tokio::test]
 async fn an_error_tells_its_id_and_nothing_of_the_inside() {
-    let config = lockgate_e2e::stack::CONFIG.replace("url: ${UPSTREAM_URL}", "url: ${UPSTREAM_URL}\n  timeout: 1s");
+    let config =
+        lockgate_e2e::stack::CONFIG.replace("url: ${UPSTREAM_URL}", "url: ${UPSTREAM_URL}\n  timeout: 1s");
     let stack = Stack::builder().config(&config).start().await;
     stack.upstream().program(|request| match request.path() {
         "/public/reset" => Some(Answer::Reset),
@@ -113,11 +145,20 @@ async fn an_error_tells_its_id_and_nothing_of_the_inside() {
     });
     let client = stack.client();
     let mut answers = Vec::new();
-    for path in ["/public/reset", "/public/late", "/public/garbage", "/admin", "/wal-playback", "/nowhere", "/_lockgate/x"] {
+    for path in [
+        "/public/reset",
+        "/public/late",
+        "/public/garbage",
+        "/admin",
+        "/wal-playback",
+        "/nowhere",
+        "/_lockgate/x",
+    ] {
         answers.push((path, client.send(&Request::post(path, "text/plain", "x")).await));
     }
     answers.push(("unsigned", client.send(&slack::command("/slack/command", "x")).await));
-    answers.push(("too large", client.send(&Request::post("/wal/x", "text/plain", vec![b'x'; 2 << 20])).await));
+    answers
+        .push(("too large", client.send(&Request::post("/wal/x", "text/plain", vec![b'x'; 2 << 20])).await));
     stack.upstream().leave().await;
     answers.push(("absent", client.send(&Request::get("/public/absent")).await));
     let mut told = Vec::new();
@@ -125,7 +166,18 @@ async fn an_error_tells_its_id_and_nothing_of_the_inside() {
         let text = answer.text();
         assert!(answer.status >= 400, "{name}: {}", answer.status);
         let lower = text.to_lowercase();
-        let inside = ["envoy", "wasm", "rbac", "upstream", "reset", "cluster", "lockgate", "filter", "127.0.0.1", "connect"];
+        let inside = [
+            "envoy",
+            "wasm",
+            "rbac",
+            "upstream",
+            "reset",
+            "cluster",
+            "lockgate",
+            "filter",
+            "127.0.0.1",
+            "connect",
+        ];
         if inside.iter().any(|word| lower.contains(word)) || answer.headers.contains("server") {
             told.push(format!("{name} tells of the inside: {} {text:?}", answer.status));
         }

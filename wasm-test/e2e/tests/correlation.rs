@@ -39,7 +39,9 @@ async fn an_id_is_made_where_there_is_none_and_is_the_same_everywhere() {
 async fn an_id_that_is_given_is_kept() {
     let stack = stack().await;
     let id = "given-id-1f2e";
-    for (path, later) in [("/public/given-id", "/public/given-id"), ("/wal/given-id-later", "/given-id-later")] {
+    for (path, later) in
+        [("/public/given-id", "/public/given-id"), ("/wal/given-id-later", "/given-id-later")]
+    {
         let request = Request::post(path, "text/plain", "x").header("x-request-id", id);
         let answer = stack.client().send(&request).await;
         assert_eq!(answer.headers.all("x-request-id"), [id.as_bytes()], "{path}");
@@ -58,7 +60,10 @@ async fn a_trace_goes_on_through_the_log() {
         let marker = format!("/trace-{name}");
         assert_eq!(stack.delivered(&marker).await.headers.all(name), [trace.as_bytes()]);
         let message = &stack.stored(&marker)[0];
-        assert_eq!((message.envelope()["trace"].as_str(), message.attribute("trace")), (Some(trace), Some(trace)));
+        assert_eq!(
+            (message.envelope()["trace"].as_str(), message.attribute("trace")),
+            (Some(trace), Some(trace))
+        );
     }
 }
 
@@ -87,7 +92,9 @@ async fn what_has_happened_is_counted() {
     let command = slack::signed(slack::command("/slack/command", "counted"), SLACK_SECRET);
     stack.client().send(&command).await;
     stack.delivered("counted").await;
-    stack.upstream().program(|request| (request.path() == "/counted-404").then(|| lockgate_e2e::Answer::status(404)));
+    stack
+        .upstream()
+        .program(|request| (request.path() == "/counted-404").then(|| lockgate_e2e::Answer::status(404)));
     stack.client().send(&Request::post("/wal/counted-404", "text/plain", "x")).await;
     stack.dead_letters().wait_for("/counted-404").await;
     // The queue has the answer a moment before the counter is read by the main thread.

@@ -8,6 +8,8 @@ use tokio::sync::{OnceCell, RwLock};
 
 #[path = "emulator/calls.rs"]
 mod calls;
+#[path = "emulator/pushes.rs"]
+mod pushes;
 
 /// Something that stores what the chain enqueues.
 struct Queue {

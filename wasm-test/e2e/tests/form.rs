@@ -105,7 +105,9 @@ async fn a_template_wraps_variables_before_the_log() {
 #[tokio::test]
 async fn a_caller_hears_at_once_that_its_body_does_not_fit_the_template() {
     let stack = stack().await;
-    for body in [r#"["zap-bad"]"#, r#""zap-bad""#, r#"{"zap-bad""#, r#"{"variables":"zap-bad"}"#, "zap-bad", "null"] {
+    for body in
+        [r#"["zap-bad"]"#, r#""zap-bad""#, r#"{"zap-bad""#, r#"{"variables":"zap-bad"}"#, "zap-bad", "null"]
+    {
         let request = Request::post("/zapier/message", "application/json", body);
         let answer = stack.client().send(&request).await;
         assert_eq!(answer.status, 400, "{body}: {}", answer.text());

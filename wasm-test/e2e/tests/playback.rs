@@ -41,7 +41,8 @@ async fn no_other_token_opens() {
     let tokens = stack.tokens();
     let elsewhere = tempfile::tempdir().unwrap();
     let stranger = Tokens::new(elsewhere.path(), "http://127.0.0.1", &stack.push_audience());
-    let claim = |name: &'static str, value: Value| tokens.push_with(|claims| drop(claims.insert(name.into(), value)));
+    let claim =
+        |name: &'static str, value: Value| tokens.push_with(|claims| drop(claims.insert(name.into(), value)));
     let without = |name: &'static str| tokens.push_with(|claims| drop(claims.remove(name)));
     let good = tokens.push();
     let (signed, signature) = good.rsplit_once('.').unwrap();
@@ -126,7 +127,8 @@ async fn only_a_post_to_the_very_path_is_a_push() {
 #[tokio::test]
 async fn an_envelope_reaches_the_upstream_wherever_its_path_would_lead_otherwise() {
     let stack = stack().await;
-    let paths = ["/slack/command", "/wal/x", "/wal-playback", "/_lockgate/health", "/health", "/", "/admin/x"];
+    let paths =
+        ["/slack/command", "/wal/x", "/wal-playback", "/_lockgate/health", "/health", "/", "/admin/x"];
     for (number, path) in paths.into_iter().enumerate() {
         let marker = format!("path-of-its-own-{number}");
         let target = format!("{path}?marker={marker}");
@@ -230,9 +232,12 @@ async fn interim_answers_are_not_the_answer() {
 async fn an_upstream_that_breaks_off_gets_the_message_again() {
     let stack = stack().await;
     let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\ncut".to_vec();
-    let answers = [Answer::Reset, Answer::Reset, Answer::Raw(Vec::new()), Answer::status(429), Answer::status(200)];
+    let answers =
+        [Answer::Reset, Answer::Reset, Answer::Raw(Vec::new()), Answer::status(429), Answer::status(200)];
     stack.upstream().program_in_turn(|request| request.path() == "/breaks-off", answers);
-    stack.upstream().program_in_turn(|request| request.path() == "/cut-off", [Answer::Raw(cut), Answer::status(200)]);
+    stack
+        .upstream()
+        .program_in_turn(|request| request.path() == "/cut-off", [Answer::Raw(cut), Answer::status(200)]);
     for path in ["/breaks-off", "/cut-off"] {
         let answer = stack.client().send(&Request::post(&format!("/wal{path}"), "text/plain", "x")).await;
         let id = answer.json()["id"].as_str().unwrap().to_owned();

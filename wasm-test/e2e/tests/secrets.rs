@@ -18,7 +18,10 @@ fn store(stack: &Stack, version: u32, value: &str) {
 }
 
 fn fetches(stack: &Stack) -> Vec<Call> {
-    stack.proxy().calls().matching(|call| call.request.path().ends_with("/secrets/slack/versions/latest:access"))
+    stack
+        .proxy()
+        .calls()
+        .matching(|call| call.request.path().ends_with("/secrets/slack/versions/latest:access"))
 }
 
 async fn send(stack: &Stack, marker: &str, secret: &str) -> u16 {
@@ -32,19 +35,25 @@ async fn a_secret_stands_in_no_configuration_no_file_no_argument_and_no_log() {
     assert_eq!(send(&stack, "planted", SLACK_SECRET).await, 200);
     assert_eq!(send(&stack, "planted-forged", "wrong").await, 401);
     stack.delivered("planted").await;
-    let access_token = stack
-        .proxy()
-        .calls()
-        .matching(|call| call.request.path().ends_with("/default/token"))[0]
-        .answer
-        .as_ref()
-        .unwrap()
-        .json()["access_token"]
+    let access_token = stack.proxy().calls().matching(|call| call.request.path().ends_with("/default/token"))
+        [0]
+    .answer
+    .as_ref()
+    .unwrap()
+    .json()["access_token"]
         .as_str()
         .unwrap()
         .to_owned();
     let mut places = Vec::new();
-    for page in ["/config_dump?include_eds", "/server_info", "/stats", "/clusters", "/listeners", "/contention", "/runtime"] {
+    for page in [
+        "/config_dump?include_eds",
+        "/server_info",
+        "/stats",
+        "/clusters",
+        "/listeners",
+        "/contention",
+        "/runtime",
+    ] {
         places.push((page.to_owned(), stack.admin().text(page).await));
     }
     assert!(places[0].1.contains("SLACK_SIGNING_SECRET"), "the configuration names the secret");
@@ -126,7 +135,9 @@ async fn a_secret_of_secret_manager_is_fetched_once_and_again_when_it_does_not_f
 async fn while_a_secret_cannot_be_had_nothing_passes_and_nothing_is_told() {
     let stack = Stack::builder().variable("SLACK_SIGNING_SECRET", FROM_SECRET_MANAGER).start().await;
     store(&stack, 1, SLACK_SECRET);
-    for fault in [Fault::Refused(403), Fault::Refused(500), Fault::Reset, Fault::AnswerCut, Fault::Refused(200)] {
+    for fault in
+        [Fault::Refused(403), Fault::Refused(500), Fault::Reset, Fault::AnswerCut, Fault::Refused(200)]
+    {
         stack.proxy().program(move |call| call.path().contains("/secrets/").then_some(fault));
         let request = slack::signed(slack::command("/slack/command", "no-secret-yet"), SLACK_SECRET);
         let answer = stack.client().send(&request).await;

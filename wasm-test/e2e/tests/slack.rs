@@ -77,7 +77,8 @@ async fn an_event_that_slack_sends_again_is_stored_again() {
     // The first may never have reached the queue; only the upstream knows what it has handled.
     let stack = stack().await;
     for attempt in ["0", "1"] {
-        let request = slack::event("/slack/event", "Ev-again-1", "again").header("x-slack-retry-num", attempt);
+        let request =
+            slack::event("/slack/event", "Ev-again-1", "again").header("x-slack-retry-num", attempt);
         assert_eq!(stack.client().send(&signed(request)).await.status, 200);
     }
     let messages = stack.stored("Ev-again-1");
@@ -163,7 +164,10 @@ async fn a_stock_bolt_app_handles_what_was_stored_signed_afresh() {
     let app = BoltApp::start(SLACK_SECRET, &paths).await;
     let sign = "sign: { slack: { env: SLACK_SIGNING_SECRET } }";
     let config = CONFIG
-        .replace("{ path: /slack/interactive }, adapter: plain", &format!("{{ path_prefix: /slack }}, {sign}"))
+        .replace(
+            "{ path: /slack/interactive }, adapter: plain",
+            &format!("{{ path_prefix: /slack }}, {sign}"),
+        )
         .replace("    - { match: { path: /slack/command }, adapter: plain }\n", "");
     let stack = Stack::builder().config(&config).upstream(app.address()).start().await;
     let client = stack.client();

@@ -117,6 +117,7 @@ pub(crate) struct Stream {
     pub(crate) destroyed: bool,
     pub(crate) filter_state: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) details: String,
+    pub(crate) protocol: &'static str,
     pub(crate) source: String,
     pub(crate) started: Nanos,
     pub(crate) idle_at: Nanos,

@@ -15,6 +15,8 @@ pub(crate) mod wasi;
 use std::rc::Rc;
 use std::time::Duration;
 
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+
 use crate::clock::{Clock, Nanos};
 use crate::events::Event;
 use crate::filter_chain::Stream;
@@ -52,8 +54,8 @@ pub(crate) struct Settings {
 /// Which Envoy is imitated where releases differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
-    /// 1.36: no `sign`, no PEM keys in `verify_signature`; a chunk that comes after a stream was
-    /// resumed in the middle of its body is lost (fixed in 1.40).
+    /// 1.36: no `sign`, no PEM keys in `verify_signature`, no sleeping; a chunk that comes after a
+    /// stream was resumed in the middle of its body is lost (fixed in 1.40).
     V1_36,
     /// 1.40.
     #[default]
@@ -74,8 +76,12 @@ pub(crate) struct Host {
     pub(crate) log: Log,
     pub(crate) host_calls: HostCalls,
     pub(crate) traps: Vec<String>,
+    pub(crate) limits: StoreLimits,
     random: u64,
 }
+
+/// What a VM may grow to in Envoy.
+const MAX_MEMORY: usize = 1024 * 1024 * 1024;
 
 impl Host {
     pub(crate) fn new(settings: Settings, now: Nanos, seed: u64) -> Self {
@@ -91,6 +97,7 @@ impl Host {
             log: Log::default(),
             host_calls: HostCalls::default(),
             traps: Vec::new(),
+            limits: StoreLimitsBuilder::new().memory_size(MAX_MEMORY).build(),
             random: seed,
         }
     }

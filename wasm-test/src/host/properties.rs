@@ -78,7 +78,7 @@ fn request(stream: &Stream, slot: &Slot, rest: &[&str]) -> Option<Vec<u8>> {
     };
     match rest {
         ["time"] => Some(stream.started.to_le_bytes().to_vec()),
-        ["protocol"] => Some(b"HTTP/1.1".to_vec()),
+        ["protocol"] => Some(stream.protocol.into()),
         ["size"] => match announced {
             Some(length) => Some(length.parse::<u64>().ok()?.to_le_bytes().to_vec()),
             None => Some((stream.received as u64).to_le_bytes().to_vec()),

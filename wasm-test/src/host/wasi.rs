@@ -1,7 +1,7 @@
 //! The 18 WASI functions of Envoy 1.36: log lines, clocks, random bytes and the environment work;
 //! there are no files, and waiting does not wait.
 
-use crate::host::log;
+use crate::host::{Release, log};
 use crate::observed::Level;
 use crate::vm::{self, Cx};
 
@@ -122,7 +122,10 @@ pub(crate) fn random_get(cx: &mut Cx<'_>, at: u32, length: u32) -> u32 {
     errno(vm::write(cx, at, &bytes))
 }
 
-/// Nothing is waited for, so `thread::sleep` returns at once.
+/// Nothing is waited for, so `thread::sleep` returns at once; on 1.36 it panics.
 pub(crate) fn poll_oneoff(cx: &mut Cx<'_>, count_at: u32) -> u32 {
+    if cx.data().settings.release < Release::V1_40 {
+        return NOSYS;
+    }
     errno(vm::write(cx, count_at, &0_u32.to_le_bytes()))
 }

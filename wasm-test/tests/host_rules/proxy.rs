@@ -39,7 +39,6 @@ pub(crate) trait Proxy {
 pub(crate) trait Stream {
     fn push(&mut self, chunk: &[u8]);
     fn finish(&mut self);
-    fn trailers(&mut self, name: &str, value: &str);
     fn reset(&mut self);
     /// Waits for the response.
     fn response(&mut self) -> Response;

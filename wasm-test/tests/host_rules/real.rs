@@ -98,10 +98,6 @@ impl Stream for Client {
         Client::finish(self);
     }
 
-    fn trailers(&mut self, name: &str, value: &str) {
-        Client::trailers(self, name, value);
-    }
-
     fn reset(&mut self) {
         Client::reset(self);
     }

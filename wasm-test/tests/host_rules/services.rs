@@ -166,7 +166,6 @@ fn the_environment_is_what_was_given_and_there_are_no_files() {
         |run| {
             run.send(probe("environment"));
             run.send(probe("file"));
-            run.send(probe("sleep"));
         },
         r#"
             client: 200 content-length=8 "upstream"
@@ -175,7 +174,35 @@ fn the_environment_is_what_was_given_and_there_are_no_files() {
               variable: Ok("given")
               no variable: true
               arguments: 0
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
               file: Err(NotFound)
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 0 end=true
+              log
+              done
+              delete
+        "#,
+    );
+}
+
+#[test]
+fn sleeping_takes_no_time() {
+    agree(
+        DEFAULT,
+        |run| run.send(probe("sleep")),
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
               slept
               response headers "200" length="8" end=false
               response body 8 end=false

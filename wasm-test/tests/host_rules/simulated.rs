@@ -83,10 +83,6 @@ impl Stream for Open {
         self.stream.finish();
     }
 
-    fn trailers(&mut self, name: &str, value: &str) {
-        self.stream.trailers([(name, value)]);
-    }
-
     fn reset(&mut self) {
         self.stream.reset();
     }
