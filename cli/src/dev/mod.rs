@@ -115,6 +115,8 @@ impl Stack {
 }
 
 async fn serve(options: &Options, environment: &Environment, stack: &mut Stack) -> Result<(), Error> {
+    // What changes during the start is a change too.
+    let known_files = watch::snapshot(&options.watch);
     let local = |port: u16| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
     let (chain, services, demo) =
         (local(options.port), local(options.local_port), local(options.upstream_port));
@@ -179,7 +181,7 @@ async fn serve(options: &Options, environment: &Environment, stack: &mut Stack) 
 
     let (sender, mut changes) = mpsc::channel(1);
     watch::keyboard(sender.clone());
-    tokio::spawn(watch::files(options.watch.clone(), sender));
+    tokio::spawn(watch::files(options.watch.clone(), known_files, sender));
     loop {
         let reason = tokio::select! {
             error = ended(&mut stack.chain) => return Err(error.into()),

@@ -10,11 +10,10 @@ use tokio::sync::mpsc::Sender;
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// Files by path, with when they were last written and how long they are.
-type Snapshot = BTreeMap<PathBuf, (SystemTime, u64)>;
+pub(super) type Snapshot = BTreeMap<PathBuf, (SystemTime, u64)>;
 
-/// Says which file changed, until nobody listens.
-pub(super) async fn files(directories: Vec<PathBuf>, changes: Sender<String>) {
-    let mut known = snapshot(&directories);
+/// Says which file changed since `known` was seen, until nobody listens.
+pub(super) async fn files(directories: Vec<PathBuf>, mut known: Snapshot, changes: Sender<String>) {
     loop {
         tokio::time::sleep(PERIOD).await;
         let now = snapshot(&directories);
@@ -45,7 +44,7 @@ fn difference(before: &Snapshot, after: &Snapshot) -> Option<PathBuf> {
     changed.map(|(path, _)| path.clone()).or_else(|| gone.cloned())
 }
 
-fn snapshot(directories: &[PathBuf]) -> Snapshot {
+pub(super) fn snapshot(directories: &[PathBuf]) -> Snapshot {
     let mut found = Snapshot::new();
     for directory in directories {
         collect(directory, &mut found);

@@ -32,6 +32,14 @@ impl Queue {
     }
 }
 
+/// What can be observed with the emulator, and with the stand-in.
+async fn both<T>(observe: impl AsyncFn(&Stack) -> T) -> Option<[T; 2]> {
+    let emulator = EMULATOR.stack().await?;
+    let stand_in = STAND_IN.stack().await?;
+    let (theirs, ours) = tokio::join!(observe(&emulator), observe(&stand_in));
+    Some([theirs, ours])
+}
+
 /// Says so past the test harness, which keeps to itself what a passing test prints.
 fn say_skipped(reason: &str) {
     static ONCE: Once = Once::new();

@@ -91,6 +91,10 @@ fn inspect(command: &str) {
         }
         "edit" => edit(),
         "properties" => properties(),
+        "filter-state" => {
+            note(format!("before: {}", shown(&abi::property(&["probe"]).1)));
+            note(format!("set: {}", abi::set_property(&["probe"], b"by the one before")));
+        }
         "cas" => cas(),
         "queue" => queue(),
         "tick" => note(format!("set tick: {}", abi::set_tick(20))),

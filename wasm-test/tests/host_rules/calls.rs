@@ -259,3 +259,26 @@ fn an_answer_comes_although_the_client_has_left() {
         "#,
     );
 }
+
+#[test]
+fn an_answer_that_is_too_long_comes_with_no_headers() {
+    agree(
+        DEFAULT,
+        |run| run.send(call("backend", "/huge", "reply")),
+        r#"
+            client: 200 content-type=text/plain content-length=15 x-by=probe "short and stout"
+              request headers end=true
+              call: 0
+              answer: headers=false none none
+              at the root: 1
+              enter: 0
+              still the answer: none
+              reply: 0
+              response headers "200" length="15" end=false
+              response body 15 end=true
+              log
+              done
+              delete
+        "#,
+    );
+}

@@ -3,7 +3,7 @@
 use wasm_test::Request;
 
 use crate::agree;
-use crate::proxy::{DEFAULT, Options, probe};
+use crate::proxy::{CHAIN, DEFAULT, probe};
 
 #[test]
 fn a_tick_comes_to_the_root_and_may_answer_streams() {
@@ -105,9 +105,8 @@ fn a_stream_that_is_parked_is_resumed_by_another_one() {
 
 #[test]
 fn requests_walk_a_chain_forwards_and_responses_backwards() {
-    let chain = Options { stops_on_headers: true, filters: 2 };
     agree(
-        chain,
+        CHAIN,
         |run| {
             run.send(probe("pass").body("body"));
             run.say("held by both");
@@ -223,6 +222,27 @@ fn a_stream_has_a_longest_duration() {
             client: 504 content-type=text/plain content-length=27 "downstream duration timeout"
             -- held by the client
             client: 408 content-type=text/plain content-length=27 "downstream duration timeout"
+        "#,
+    );
+}
+
+#[test]
+fn a_stream_without_traffic_is_given_up() {
+    agree(
+        DEFAULT,
+        |run| {
+            run.say("held by the filter");
+            let mut parked = run.open(Request::get("/idle").header("x-do", "park"));
+            run.answered(&mut *parked);
+            run.say("held by the client");
+            let mut stream = run.open_body(Request::post("/idle").header("x-do", "pass"));
+            run.answered(&mut *stream);
+        },
+        r#"
+            -- held by the filter
+            client: 504 content-type=text/plain content-length=14 "stream timeout"
+            -- held by the client
+            client: 408 content-type=text/plain content-length=14 "stream timeout"
         "#,
     );
 }

@@ -11,19 +11,27 @@ pub(crate) struct Options {
     pub(crate) stops_on_headers: bool,
     /// How many probes stand in the chain, in one VM.
     pub(crate) filters: usize,
+    /// `FAIL_CLOSED` in the place of `FAIL_RELOAD`.
+    pub(crate) fails_closed: bool,
 }
 
 /// One filter that may pause in headers and still see the body.
-pub(crate) const STOPPING: Options = Options { stops_on_headers: true, filters: 1 };
+pub(crate) const STOPPING: Options = Options { stops_on_headers: true, ..DEFAULT };
+
+/// Two such filters in one VM.
+pub(crate) const CHAIN: Options = Options { filters: 2, ..STOPPING };
 
 /// One filter as Envoy sets it up by itself.
-pub(crate) const DEFAULT: Options = Options { stops_on_headers: false, filters: 1 };
+pub(crate) const DEFAULT: Options = Options { stops_on_headers: false, filters: 1, fails_closed: false };
 
 /// What a filter may hold back, in both hosts.
 pub(crate) const BODY_LIMIT: usize = 65_536;
 
 /// The limit of a stream on the paths below `/limited`.
 pub(crate) const MAX_DURATION: Duration = Duration::from_millis(400);
+
+/// The time without traffic after which a stream on the paths below `/idle` is given up.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// A host with the probe in it.
 pub(crate) trait Proxy {
@@ -236,6 +244,7 @@ pub(crate) fn backend(request: &Request) -> Answer {
         "/slow" => Answer::Hold,
         "/late" => Answer::from(Response::new(200).body("late")).after(Duration::from_millis(300)),
         "/reset" => Answer::Reset,
+        "/huge" => Response::new(200).body(vec![b'h'; 33 * 1024 * 1024]).into(),
         "/echo" => Response::new(201)
             .body(format!("{} {} {}", request.method, request.authority, request.text()))
             .into(),

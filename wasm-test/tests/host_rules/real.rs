@@ -168,6 +168,8 @@ fn configuration(options: &Options, upstream: u16, backend: u16) -> String {
         "route_config": {{ "virtual_hosts": [{{ "name": "all", "domains": ["*"], "routes": [
           {{ "match": {{ "prefix": "/limited" }}, "route": {{ "cluster": "upstream", "timeout": "0s",
              "max_stream_duration": {{ "max_stream_duration": "{duration}s" }} }} }},
+          {{ "match": {{ "prefix": "/idle" }}, "route": {{ "cluster": "upstream", "timeout": "0s",
+             "idle_timeout": "{idle}s" }} }},
           {{ "match": {{ "prefix": "/" }}, "route": {{ "cluster": "upstream", "timeout": "0s" }} }}
         ] }}] }},
         "http_filters": [{filters}
@@ -182,9 +184,13 @@ fn configuration(options: &Options, upstream: u16, backend: u16) -> String {
         any_port = address(0),
         limit = proxy::BODY_LIMIT,
         duration = proxy::MAX_DURATION.as_secs_f64(),
+        idle = proxy::IDLE_TIMEOUT.as_secs_f64(),
         clusters = clusters.join(","),
     )
 }
+
+const RELOAD: &str = r#""failure_policy": "FAIL_RELOAD",
+    "reload_config": { "backoff": { "base_interval": "0.01s" } }"#;
 
 const PREFIX: &str = "type.googleapis.com/envoy.extensions";
 
@@ -196,8 +202,7 @@ fn filter(options: &Options, index: usize) -> String {
     "name": "probe-{index}",
     "root_id": "probe-{index}",
     "allow_on_headers_stop_iteration": {stops},
-    "failure_policy": "FAIL_RELOAD",
-    "reload_config": {{ "backoff": {{ "base_interval": "0.01s" }} }},
+    {failure},
     "vm_config": {{
       "vm_id": "probe",
       "runtime": "envoy.wasm.runtime.v8",
@@ -206,6 +211,10 @@ fn filter(options: &Options, index: usize) -> String {
     }}
   }} }} }},"#,
         stops = options.stops_on_headers,
+        failure = match options.fails_closed {
+            true => r#""failure_policy": "FAIL_CLOSED""#,
+            false => RELOAD,
+        },
         module = probe::path().display(),
     )
 }

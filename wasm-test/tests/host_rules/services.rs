@@ -1,7 +1,7 @@
 //! What the host offers besides HTTP: shared data, queues, metrics, properties, signatures.
 
 use crate::agree;
-use crate::proxy::{DEFAULT, probe};
+use crate::proxy::{CHAIN, DEFAULT, probe};
 
 #[test]
 fn shared_data_is_set_only_with_the_number_that_was_read() {
@@ -208,6 +208,59 @@ fn sleeping_takes_no_time() {
               response body 8 end=false
               response body 0 end=true
               log
+              done
+              delete
+        "#,
+    );
+}
+
+#[test]
+fn filter_state_reaches_the_next_filter_and_no_other_request() {
+    agree(
+        CHAIN,
+        |run| {
+            run.send(probe("filter-state"));
+            run.send(probe("filter-state"));
+        },
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              before: none
+              set: 0
+              request headers end=true
+              before: "by the one before"
+              set: 0
+              response headers "200" length="8" end=false
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 8 end=false
+              response body 0 end=true
+              response body 0 end=true
+              log
+              log
+              done
+              delete
+              done
+              delete
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+              request headers end=true
+              before: none
+              set: 0
+              request headers end=true
+              before: "by the one before"
+              set: 0
+              response headers "200" length="8" end=false
+              response headers "200" length="8" end=false
+              response body 8 end=false
+              response body 8 end=false
+              response body 0 end=true
+              response body 0 end=true
+              log
+              log
+              done
+              delete
               done
               delete
         "#,

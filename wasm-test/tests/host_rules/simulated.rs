@@ -11,6 +11,7 @@ use crate::proxy::{self, Options, Proxy, Stream};
 pub(crate) struct Simulated {
     gateway: Gateway,
     limited: Gateway,
+    idle: Gateway,
     seen: Cell<usize>,
 }
 
@@ -24,11 +25,15 @@ impl Simulated {
                     builder = builder.allow_on_headers_stop_iteration();
                 }
             }
+            if options.fails_closed {
+                builder = builder.fail_closed();
+            } else {
+                builder = builder.reload_interval(Duration::from_millis(10));
+            }
             builder
                 .env("PROBE", "given")
                 .release(release)
                 .body_limit(proxy::BODY_LIMIT)
-                .reload_interval(Duration::from_millis(10))
                 .upstream(proxy::upstream)
                 .backend("backend", proxy::backend)
                 .backend("refused", |_| Answer::Refuse)
@@ -36,11 +41,16 @@ impl Simulated {
         };
         let gateway = build().start().unwrap();
         let limited = build().max_stream_duration(proxy::MAX_DURATION).start().unwrap();
-        Self { gateway, limited, seen: Cell::new(0) }
+        let idle = build().stream_idle_timeout(proxy::IDLE_TIMEOUT).start().unwrap();
+        Self { gateway, limited, idle, seen: Cell::new(0) }
     }
 
     fn gateway(&self, request: &Request) -> &Gateway {
-        if request.path.starts_with("/limited") { &self.limited } else { &self.gateway }
+        match request.path.as_str() {
+            path if path.starts_with("/limited") => &self.limited,
+            path if path.starts_with("/idle") => &self.idle,
+            _ => &self.gateway,
+        }
     }
 }
 

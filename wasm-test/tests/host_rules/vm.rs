@@ -3,7 +3,7 @@
 use wasm_test::Request;
 
 use crate::agree;
-use crate::proxy::{DEFAULT, STOPPING, probe};
+use crate::proxy::{CHAIN, DEFAULT, Options, STOPPING, probe};
 
 #[test]
 fn a_trap_answers_503_and_the_next_request_has_a_new_vm_with_the_shared_data() {
@@ -111,6 +111,55 @@ fn a_trap_in_a_call_s_answer_leaves_the_stream_without_one() {
             client: nothing=true
             client: 200 again
             client: nothing=true
+        "#,
+    );
+}
+
+#[test]
+fn a_trap_takes_all_filters_of_the_vm_with_it() {
+    agree(
+        CHAIN,
+        |run| {
+            for command in ["trap", "trap-body", "trap-response"] {
+                let mut stream = run.open(probe(command).body("body"));
+                run.answered(&mut *stream);
+                run.recovers(&Request::get("/x"));
+            }
+            run.upstream();
+        },
+        r#"
+            client: 503 content-length=0 ""
+            client: 200 again
+            client: 503 content-length=0 ""
+            client: 200 again
+            client: 503 content-length=0 ""
+            client: 200 again
+            upstream: GET /x ""
+            upstream: GET /x ""
+            upstream: GET /x ""
+            upstream: POST /x content-length=4 "body"
+        "#,
+    );
+}
+
+#[test]
+fn a_vm_that_may_not_be_loaded_again_answers_503_for_good() {
+    let closed = Options { fails_closed: true, ..DEFAULT };
+    agree(
+        closed,
+        |run| {
+            for request in [probe("pass"), probe("trap"), probe("pass"), probe("pass").body("b")] {
+                let mut stream = run.open(request);
+                run.answered(&mut *stream);
+                run.upstream();
+            }
+        },
+        r#"
+            client: 200 content-length=8 "upstream"
+            upstream: POST /x content-length=0 ""
+            client: 503 content-length=0 ""
+            client: 503 content-length=0 ""
+            client: 503 content-length=0 ""
         "#,
     );
 }

@@ -82,6 +82,11 @@ fn body(reader: &mut impl BufRead, headers: &Headers, until_end: bool) -> (Vec<u
     }
 }
 
+/// Whether a scenario wants to know what follows a message, for which one has to wait.
+fn looks_behind(request: &Request) -> bool {
+    request.headers.text("x-then") == Some("look-behind")
+}
+
 /// What comes on a connection that should carry nothing more, for a moment.
 fn surplus(reader: &mut BufReader<TcpStream>) -> Vec<u8> {
     let _ = reader.get_ref().set_read_timeout(Some(Duration::from_millis(100)));
@@ -99,6 +104,7 @@ pub(crate) struct Client {
     reader: BufReader<TcpStream>,
     chunked: bool,
     is_head: bool,
+    looks_behind: bool,
 }
 
 impl Client {
@@ -106,8 +112,12 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut client =
-            Self { reader: BufReader::new(stream), chunked: false, is_head: request.method == "HEAD" };
+        let mut client = Self {
+            reader: BufReader::new(stream),
+            chunked: false,
+            is_head: request.method == "HEAD",
+            looks_behind: looks_behind(request),
+        };
         let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.path).into_bytes();
         head.extend(format!("host: {}\r\n", request.authority).bytes());
         let mut pairs: Vec<(String, Vec<u8>)> =
@@ -177,7 +187,7 @@ impl Client {
         response.body = body;
         response.trailers = trailers;
         response.reset = !whole;
-        if whole && response.headers.get("content-length").is_some() {
+        if whole && self.looks_behind {
             response.surplus = surplus(&mut self.reader);
         }
         response
@@ -238,7 +248,7 @@ fn serve(stream: TcpStream, answer: fn(&Request) -> Answer, kept: &Mutex<Vec<Req
         if !whole {
             return;
         }
-        if request.headers.text("x-then") == Some("look-behind") {
+        if looks_behind(&request) {
             request.surplus = surplus(&mut reader);
         }
         let answer = answer(&request);

@@ -1,0 +1,181 @@
+//! `lockgate dev` with real Envoy and the real filters. Without `ENVOY` or `dist/log.wasm` nothing is
+//! checked.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// Names of variables, and the ports they have for one test.
+const PORTS: [&str; 4] = ["PORT", "ADMIN_PORT", "LOCAL_PORT", "DEMO_UPSTREAM_PORT"];
+
+struct Dev {
+    child: Child,
+    keyboard: ChildStdin,
+    lines: Receiver<String>,
+    ports: [u16; 4],
+}
+
+impl Dev {
+    fn start(state: &Path, ports: [u16; 4], watch: &Path, rebuild: &str) -> Option<Self> {
+        let envoy = std::env::var_os("ENVOY")?;
+        let modules = support::root().join("dist");
+        if !modules.join("log.wasm").is_file() {
+            eprintln!("dist/log.wasm is missing: nothing is checked");
+            return None;
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
+        command.arg("dev").arg("--watch").arg(watch).args(["--rebuild", rebuild]);
+        command.env("ENVOY", envoy).env("LOCKGATE_MODULES", modules).env("STATE_DIR", state);
+        command.envs(PORTS.iter().zip(ports).map(|(name, port)| (name, port.to_string())));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let keyboard = child.stdin.take().unwrap();
+        let dev = Self { child, keyboard, lines, ports };
+        dev.wait_for(&dev.ready());
+        Some(dev)
+    }
+
+    fn ready(&self) -> String {
+        format!("ready http://127.0.0.1:{}", self.ports[0])
+    }
+
+    /// The lines up to the one that contains `wanted`.
+    fn wait_for(&self, wanted: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            lines.push(self.lines.recv_timeout(Duration::from_secs(60)).expect(wanted));
+            if lines.last().is_some_and(|line| line.contains(wanted)) {
+                return lines;
+            }
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed()).unwrap()
+    }
+
+    fn nobody_listens(&self) {
+        for port in self.ports {
+            while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+fn free_ports() -> [u16; 4] {
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// The indented blocks of what was printed.
+fn commands(lines: &[String]) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    for line in lines {
+        match (line.strip_prefix("  "), blocks.last_mut()) {
+            (Some(command), Some(block)) => block.push_str(&format!("{command}\n")),
+            _ => blocks.push(String::new()),
+        }
+    }
+    blocks.into_iter().filter(|block| !block.is_empty()).collect()
+}
+
+fn paste(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn every_command_it_prints_works_when_pasted() {
+    let state = tempfile::tempdir().unwrap();
+    let Some(mut dev) = Dev::start(state.path(), free_ports(), state.path(), "true") else { return };
+    let commands = commands(&dev.wait_for("Control-C: end."));
+    let expected = [
+        ("HTTP/1.1 200 OK", "{\"response_type\":\"in_channel\"}"),
+        ("HTTP/1.1 401 Unauthorized", ""),
+        ("HTTP/1.1 403 Forbidden", "This address is not open."),
+        ("id\treason\tstatus\tmethod\tpath\ttime", ""),
+    ];
+    assert_eq!(commands.len(), expected.len(), "{commands:?}");
+    for (command, (head, body)) in commands.iter().zip(expected) {
+        let said = paste(command);
+        assert!(said.starts_with(head) && said.contains(body), "{command}: {said}");
+    }
+    dev.wait_for("upstream ← POST /slack/command");
+    dev.wait_for("\"command\": \"/hello\"");
+    kill_process(dev.pid(), Signal::TERM).unwrap();
+    assert!(dev.child.wait().unwrap().success());
+    dev.nobody_listens();
+}
+
+#[test]
+fn after_a_kill_of_its_group_a_new_start_on_the_same_state_and_ports_works_at_once() {
+    let state = tempfile::tempdir().unwrap();
+    let ports = free_ports();
+    let Some(dev) = Dev::start(state.path(), ports, state.path(), "true") else { return };
+    let secret = std::fs::read(state.path().join("slack-signing-secret")).unwrap();
+    drop(dev);
+    let mut dev = Dev::start(state.path(), ports, state.path(), "true").unwrap();
+    assert_eq!(std::fs::read(state.path().join("slack-signing-secret")).unwrap(), secret);
+    kill_process(dev.pid(), Signal::INT).unwrap();
+    assert!(dev.child.wait().unwrap().success());
+    dev.nobody_listens();
+}
+
+#[test]
+fn a_change_or_a_key_rebuilds_and_restarts_and_a_failed_rebuild_changes_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let watched = tempfile::tempdir().unwrap();
+    let source = watched.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    let rebuild = format!("test ! -e {}/broken", source.display());
+    let Some(mut dev) = Dev::start(state.path(), free_ports(), &source, &rebuild) else { return };
+    std::fs::write(source.join("a"), "1").unwrap();
+    dev.wait_for("a changed");
+    dev.wait_for(&dev.ready());
+    dev.keyboard.write_all(b"r\n").unwrap();
+    dev.wait_for("rebuild: asked for");
+    dev.wait_for(&dev.ready());
+    std::fs::write(source.join("broken"), "1").unwrap();
+    dev.wait_for("rebuild: failed");
+    assert!(TcpStream::connect(("127.0.0.1", dev.ports[0])).is_ok());
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_the_variable_that_changes_it() {
+    let state = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut ports = free_ports();
+    ports[2] = taken.local_addr().unwrap().port();
+    let output = Command::new(env!("CARGO_BIN_EXE_lockgate"))
+        .args(["dev", "--state-dir"])
+        .arg(state.path())
+        .envs(PORTS.iter().zip(ports).map(|(name, port)| (name, port.to_string())))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("set LOCAL_PORT to another port"), "{said}");
+}
