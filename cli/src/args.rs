@@ -40,8 +40,8 @@ pub enum Command {
         /// Envoy's worker threads; by default one for each processor that may be used.
         #[arg(long, env = "ENVOY_CONCURRENCY")]
         concurrency: Option<usize>,
-        /// Envoy's log level.
-        #[arg(long, env = "ENVOY_LOG_LEVEL", default_value = "warning")]
+        /// Envoy's log level. From debug on it logs headers, so those levels are not offered.
+        #[arg(long, env = "ENVOY_LOG_LEVEL", default_value = "warning", value_parser = LOG_LEVELS)]
         log_level: String,
     },
     /// Stand in for the Google services that Lockgate uses, on one loopback address.
@@ -108,6 +108,8 @@ pub enum Command {
         command: Vec<String>,
     },
 }
+
+const LOG_LEVELS: [&str; 5] = ["info", "warning", "error", "critical", "off"];
 
 /// Where the configuration, Envoy and the filters are.
 #[derive(Clone, Debug, Args)]

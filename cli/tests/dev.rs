@@ -1,5 +1,4 @@
-//! `lockgate dev` with real Envoy and the real filters. Without `ENVOY` or `dist/log.wasm` nothing is
-//! checked.
+//! `lockgate dev` with real Envoy and the real filters.
 
 mod support;
 
@@ -24,13 +23,10 @@ struct Dev {
 }
 
 impl Dev {
-    fn start(state: &Path, ports: [u16; 4], watch: &Path, rebuild: &str) -> Option<Self> {
-        let envoy = std::env::var_os("ENVOY")?;
+    fn start(state: &Path, ports: [u16; 4], watch: &Path, rebuild: &str) -> Self {
+        let envoy = support::envoy();
         let modules = support::root().join("dist");
-        if !modules.join("log.wasm").is_file() {
-            eprintln!("dist/log.wasm is missing: nothing is checked");
-            return None;
-        }
+        assert!(modules.join("log.wasm").is_file(), "dist/log.wasm is missing: make wasm");
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
         command.arg("dev").arg("--watch").arg(watch).args(["--rebuild", rebuild]);
         command.env("ENVOY", envoy).env("LOCKGATE_MODULES", modules).env("STATE_DIR", state);
@@ -47,7 +43,7 @@ impl Dev {
         let keyboard = child.stdin.take().unwrap();
         let dev = Self { child, keyboard, lines, ports };
         dev.wait_for(&dev.ready());
-        Some(dev)
+        dev
     }
 
     fn ready(&self) -> String {
@@ -110,7 +106,7 @@ fn paste(command: &str) -> String {
 #[test]
 fn every_command_it_prints_works_when_pasted() {
     let state = tempfile::tempdir().unwrap();
-    let Some(mut dev) = Dev::start(state.path(), free_ports(), state.path(), "true") else { return };
+    let mut dev = Dev::start(state.path(), free_ports(), state.path(), "true");
     let commands = commands(&dev.wait_for("Control-C: end."));
     let expected = [
         ("HTTP/1.1 200 OK", "{\"response_type\":\"in_channel\"}"),
@@ -134,10 +130,10 @@ fn every_command_it_prints_works_when_pasted() {
 fn after_a_kill_of_its_group_a_new_start_on_the_same_state_and_ports_works_at_once() {
     let state = tempfile::tempdir().unwrap();
     let ports = free_ports();
-    let Some(dev) = Dev::start(state.path(), ports, state.path(), "true") else { return };
+    let dev = Dev::start(state.path(), ports, state.path(), "true");
     let secret = std::fs::read(state.path().join("slack-signing-secret")).unwrap();
     drop(dev);
-    let mut dev = Dev::start(state.path(), ports, state.path(), "true").unwrap();
+    let mut dev = Dev::start(state.path(), ports, state.path(), "true");
     assert_eq!(std::fs::read(state.path().join("slack-signing-secret")).unwrap(), secret);
     kill_process(dev.pid(), Signal::INT).unwrap();
     assert!(dev.child.wait().unwrap().success());
@@ -151,7 +147,7 @@ fn a_change_or_a_key_rebuilds_and_restarts_and_a_failed_rebuild_changes_nothing(
     let source = watched.path().join("source");
     std::fs::create_dir(&source).unwrap();
     let rebuild = format!("test ! -e {}/broken", source.display());
-    let Some(mut dev) = Dev::start(state.path(), free_ports(), &source, &rebuild) else { return };
+    let mut dev = Dev::start(state.path(), free_ports(), &source, &rebuild);
     std::fs::write(source.join("a"), "1").unwrap();
     dev.wait_for("a changed");
     dev.wait_for(&dev.ready());

@@ -1,5 +1,6 @@
-//! `lockgate run` with real Envoy: ready, the routes that need no filter, the end. Without `ENVOY`
-//! nothing is checked.
+//! `lockgate run` with real Envoy: ready, the routes that need no filter, the end.
+
+mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,12 +30,12 @@ struct Run {
 }
 
 impl Run {
-    fn start(upstream: SocketAddr) -> Option<Self> {
+    fn start(upstream: SocketAddr) -> Self {
         Self::start_with(CONFIG, upstream)
     }
 
-    fn start_with(text: &str, upstream: SocketAddr) -> Option<Self> {
-        let envoy = std::env::var_os("ENVOY")?;
+    fn start_with(text: &str, upstream: SocketAddr) -> Self {
+        let envoy = support::envoy();
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("lockgate.yaml");
         std::fs::write(&config, text).unwrap();
@@ -60,7 +61,7 @@ impl Run {
         });
         let run = Self { child, lines, address, admin, directory };
         run.wait_for(&format!("ready http://{address}"));
-        Some(run)
+        run
     }
 
     fn wait_for(&self, wanted: &str) -> String {
@@ -142,7 +143,7 @@ fn slow_upstream() -> (SocketAddr, Receiver<String>, std::sync::mpsc::Sender<()>
 #[test]
 fn a_request_in_flight_survives_sigterm() {
     let (upstream, heads, answer) = slow_upstream();
-    let Some(mut run) = Run::start(upstream) else { return };
+    let mut run = Run::start(upstream);
     let address = run.address;
     let request = "GET /open/slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let client = std::thread::spawn(move || exchange(address, request));
@@ -160,14 +161,14 @@ fn a_request_in_flight_survives_sigterm() {
 
 #[test]
 fn envoys_end_ends_it_with_envoys_status() {
-    let Some(mut run) = Run::start(free_address()) else { return };
+    let mut run = Run::start(free_address());
     kill_process(run.envoy(), Signal::KILL).unwrap();
     assert_eq!(run.child.wait().unwrap().code(), Some(137));
 }
 
 #[test]
 fn envoy_does_not_outlive_it() {
-    let Some(mut run) = Run::start(free_address()) else { return };
+    let mut run = Run::start(free_address());
     let envoy = run.envoy();
     run.signal(Signal::KILL);
     run.child.wait().unwrap();
@@ -179,7 +180,7 @@ fn envoy_does_not_outlive_it() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
-    let Some(run) = Run::start(free_address()) else { return };
+    let run = Run::start(free_address());
     let second = Command::new(env!("CARGO_BIN_EXE_lockgate"))
         .arg("run")
         .env("LOCKGATE_CONFIG", run.directory.path().join("lockgate.yaml"))
@@ -197,7 +198,7 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn the_door_is_closed_but_for_what_is_declared_open() {
     let (upstream, heads, answer) = slow_upstream();
-    let Some(run) = Run::start(upstream) else { return };
+    let run = Run::start(upstream);
     for (path, status) in [
         ("/health", 204),
         ("/_lockgate/health", 204),
@@ -234,7 +235,7 @@ fn the_door_is_closed_but_for_what_is_declared_open() {
 #[test]
 fn what_a_client_could_forge_never_reaches_the_upstream() {
     let (upstream, heads, answer) = slow_upstream();
-    let Some(run) = Run::start(upstream) else { return };
+    let run = Run::start(upstream);
     answer.send(()).unwrap();
     let forged = [
         "X-Lockgate-Principal: a",
@@ -274,7 +275,7 @@ fn what_a_client_could_forge_never_reaches_the_upstream() {
 
 #[test]
 fn an_upstream_that_is_not_there_is_a_plain_sentence() {
-    let Some(run) = Run::start(free_address()) else { return };
+    let run = Run::start(free_address());
     let answer = run.get("/open");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("The service cannot answer right now. Request id: "), "{answer}");
@@ -284,7 +285,7 @@ fn an_upstream_that_is_not_there_is_a_plain_sentence() {
 #[test]
 fn an_upstream_that_is_too_slow_is_given_up_by_its_timeout() {
     let (upstream, heads, answer) = slow_upstream();
-    let Some(run) = Run::start_with(&CONFIG.replace("timeout: 20s", "timeout: 1s"), upstream) else { return };
+    let run = Run::start_with(&CONFIG.replace("timeout: 20s", "timeout: 1s"), upstream);
     let answered = run.get("/open");
     assert!(answered.starts_with("HTTP/1.1 504 "), "{answered}");
     assert_eq!(heads.try_iter().count(), 1, "it must not be asked twice");
@@ -294,7 +295,7 @@ fn an_upstream_that_is_too_slow_is_given_up_by_its_timeout() {
 #[test]
 fn what_is_written_is_for_its_owner_alone_and_the_admin_interface_for_this_machine() {
     use std::os::unix::fs::PermissionsExt;
-    let Some(run) = Run::start(free_address()) else { return };
+    let run = Run::start(free_address());
     let state = run.directory.path().join("state");
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(state.clone()), 0o700);

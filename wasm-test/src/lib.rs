@@ -1,8 +1,5 @@
-//! A proxy-wasm test harness: request in, response out, with Envoy's host behaviour.
-//!
-//! A filter is loaded as the module that ships. Backends are plain functions, time stands still
-//! until the test moves it, and the host does what Envoy's does, its surprises included: the crate's
-//! README lists each rule that is imitated and where it was confirmed.
+//! The harness's public face; its README is the documentation.
+#![doc = include_str!("../README.md")]
 
 mod answer;
 mod builder;

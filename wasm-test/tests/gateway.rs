@@ -6,7 +6,7 @@ mod probe;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use wasm_test::{Answer, Builder, Gateway, Level, Request, Response};
 
@@ -133,7 +133,6 @@ fn a_request_that_a_filter_never_lets_go_meets_the_streams_own_limit() {
 fn the_clock_starts_where_it_is_set() {
     let noon = UNIX_EPOCH + Duration::from_secs(1_000_000);
     assert_eq!(builder().now(noon).start().unwrap().now(), noon);
-    assert!(builder().start().unwrap().now() < SystemTime::now() + Duration::from_hours(24 * 3650));
 }
 
 #[test]
@@ -185,7 +184,7 @@ fn host_calls_are_counted_by_name() {
     let before = gateway.host_calls();
     gateway.send(command("pass"));
     let calls = gateway.host_calls().since(&before);
-    // The path, and two headers that say what to do.
+    // The path, two headers that say what to do, and the response's status and length.
     assert_eq!(calls.of("proxy_get_header_map_value"), 5, "{calls}");
     assert_eq!(calls.of("proxy_http_call"), 0);
     assert_eq!(calls.total(), 5);

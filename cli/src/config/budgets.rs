@@ -27,11 +27,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Largest push that a stored request can come back in, in bytes: body and headers (which JSON
-    /// may double) in base64, and room for the rest of the message.
+    /// Largest push that a stored request can come back in, in bytes, as the filters count it.
     pub fn push_body(&self) -> u64 {
-        let stored = self.body + 2 * self.headers_kib * 1024;
-        stored * 4 / 3 + 65_536
+        lockgate_common::envelope::push_bytes(self.body as usize) as u64
     }
 
     /// What Envoy must be able to hold of one request while a filter reads it, in bytes.
@@ -74,8 +72,9 @@ impl Budgets {
     }
 
     /// When an enqueueing filter gives up by itself, so that the answer is its own and not a cut.
-    pub fn enqueue_deadline(&self, route: Duration) -> Duration {
-        route - Duration::from_millis(100)
+    /// `before` is what the filters in front of it may have taken.
+    pub fn enqueue_deadline(&self, route: Duration, before: Duration) -> Duration {
+        route.saturating_sub(before).saturating_sub(Duration::from_millis(100))
     }
 }
 

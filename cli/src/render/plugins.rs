@@ -143,9 +143,12 @@ fn conversion(matching: &Match, adapter: &Adapter, config: &Config, largest: u64
 fn pubsub_enqueue(config: &Config, log: &Log) -> Vec<Value> {
     let rule = |route: &Route| {
         let enqueue = route.enqueue.as_ref()?;
-        let (guard, budget) = match route.guard {
-            Guard::Slack(_) => (Some("slack-signature"), config.budgets.slack),
-            _ => (None, config.budgets.enqueue),
+        let budgets = &config.budgets;
+        let (guard, deadline) = match route.guard {
+            Guard::Slack(_) => {
+                (Some("slack-signature"), budgets.enqueue_deadline(budgets.slack, budgets.slack_wait))
+            }
+            _ => (None, budgets.enqueue_deadline(budgets.enqueue, Duration::ZERO)),
         };
         let adapter = route.adapter.as_ref().map(|_| "form-to-json");
         let after: Vec<&str> = guard.into_iter().chain(adapter).collect();
@@ -160,7 +163,7 @@ fn pubsub_enqueue(config: &Config, log: &Log) -> Vec<Value> {
             insert(&mut rule, "log_key", key.to_json());
         }
         insert(&mut rule, "max_body_bytes", config.limits.body.into());
-        insert(&mut rule, "deadline_ms", milliseconds(config.budgets.enqueue_deadline(budget)).into());
+        insert(&mut rule, "deadline_ms", milliseconds(deadline).into());
         Some(rule)
     };
     config.routes.iter().filter_map(rule).collect()

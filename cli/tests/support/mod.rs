@@ -30,6 +30,11 @@ pub(crate) fn variables(pairs: &[(&str, &str)]) -> Environment {
     pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// The Envoy to test with.
+pub(crate) fn envoy() -> std::ffi::OsString {
+    std::env::var_os("ENVOY").unwrap_or_else(|| panic!("ENVOY names no Envoy: run `make test`, or set it"))
+}
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use lockgate_common::config::{ConfigError, Fields};
-use lockgate_common::encoding::from_base64;
+use lockgate_common::encoding::{from_base64, push_decimal};
 use lockgate_common::envelope::{Envelope, EnvelopeError, LogKeys};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
@@ -85,6 +85,10 @@ fn acknowledge(stream: Stream, settings: Rc<Settings>, push: Push, held: Held) -
         let status =
             headers.first(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let status: u16 = status.unwrap_or(502);
+        // For the access log: what it calls the status is what Pub/Sub is told.
+        let mut text = String::new();
+        push_decimal(&mut text, u64::from(status));
+        stream.host().set_property("lockgate_upstream_status", text.as_bytes());
         stream.discard_response_body();
         let runtime = stream.runtime();
         let told = match settings.statuses.outcome(status) {

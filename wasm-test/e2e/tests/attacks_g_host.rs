@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use lockgate_e2e::client::Connection;
-use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::stack::SLACK_SECRET;
 use lockgate_e2e::{Fault, Request, Shared, Stack, h2c, slack};
 use tokio::sync::OnceCell;
@@ -168,6 +167,8 @@ async fn nothing_is_checked_on_a_part_of_a_body() {
     stack.assert_no_trace(marker);
 }
 
+const ACTIVE: &str = "http.lockgate.downstream_rq_active";
+
 #[tokio::test]
 async fn thousands_of_callers_that_leave_while_they_wait_leave_nothing_behind() {
     let stack = Stack::builder().start().await;
@@ -184,9 +185,9 @@ async fn thousands_of_callers_that_leave_while_they_wait_leave_nothing_behind() 
             connection.write(&request.to_bytes()).await;
             connections.push(connection);
         }
-        wait_until_active(&stack, |active| active >= 1).await;
+        stack.admin().wait_for_stat(ACTIVE, |active| active >= 1).await;
         drop(connections);
-        wait_until_active(&stack, |active| active == 0).await;
+        stack.admin().wait_for_stat(ACTIVE, |active| active == 0).await;
     }
     stack.proxy().heal();
     let recovered = async {
@@ -196,12 +197,6 @@ async fn thousands_of_callers_that_leave_while_they_wait_leave_nothing_behind() 
     assert_alive(&stack, since).await;
     let arrived = stack.upstream().requests().matching(|request| request.contains("left-5-"));
     assert!(arrived.is_empty(), "{} messages of callers who were told nothing", arrived.len());
-}
-
-/// Envoy tells how many requests are active only when it is asked; each question is an event.
-async fn wait_until_active(stack: &Stack, enough: impl Fn(u64) -> bool) {
-    let reached = async { while !enough(stack.admin().stat("http.lockgate.downstream_rq_active").await) {} };
-    tokio::time::timeout(PATIENCE, reached).await.expect("the number of active requests");
 }
 
 #[tokio::test]

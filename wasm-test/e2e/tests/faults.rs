@@ -92,6 +92,7 @@ fn trouble(stack: &Stack, seed: u64) -> Arc<Handled> {
         Fault::AnswerLost,
         Fault::AnswerCut,
         Fault::Reset,
+        Fault::Hang,
     ];
     stack.proxy().fail_publishes_at_random(seed, 0.12, &faults);
     let handled: Arc<Handled> = Arc::default();
@@ -171,7 +172,9 @@ async fn disasters(stack: Arc<Stack>, acknowledged: Arc<Journal<usize>>, done: A
             }
             1 => {
                 stack.kill_services();
+                stack.proxy().leave().await;
                 stack.start_services().await;
+                stack.proxy().come_back();
             }
             2 => stack.upstream().leave().await,
             _ => {

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 async fn stack() -> Shared {
     static STACK: OnceCell<Stack> = OnceCell::const_new();
-    Shared::of(&STACK, Stack::builder()).await
+    Shared::of(&STACK, Stack::builder().concurrency(2)).await
 }
 
 async fn push_with(stack: &Stack, marker: &str, authorization: &[&str]) -> Response {

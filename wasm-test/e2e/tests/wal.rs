@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 async fn stack() -> Shared {
     static STACK: OnceCell<Stack> = OnceCell::const_new();
-    Shared::of(&STACK, Stack::builder()).await
+    Shared::of(&STACK, Stack::builder().concurrency(2)).await
 }
 
 fn id(answer: &Response) -> String {

@@ -56,8 +56,8 @@ fn a_stream_that_is_parked_is_resumed_by_another_one() {
         DEFAULT,
         |run| {
             let mut first = run.open(Request::get("/first").header("x-do", "park"));
-            let mut second = run.open(Request::get("/second").header("x-do", "park"));
             run.silent(&mut *first);
+            let mut second = run.open(Request::get("/second").header("x-do", "park"));
             run.silent(&mut *second);
             run.send(probe("release"));
             run.answered(&mut *first);
