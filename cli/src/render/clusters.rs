@@ -55,12 +55,17 @@ fn upstream(config: &Config) -> Value {
         None => named_hosts(UPSTREAM),
     };
     set(&mut cluster, "connect_timeout", "5s".into());
-    // A WebSocket needs HTTP/1.1 and gRPC needs HTTP/2 all the way.
-    let protocol = json!({"use_downstream_protocol_config": {
-        "http_protocol_options": {},
-        "http2_protocol_options": {},
-    }});
-    let ca_file = (url.scheme == Scheme::Https).then_some(config.ca_file.as_str());
+    // A WebSocket needs HTTP/1.1 and gRPC needs HTTP/2 all the way, and TLS servers speak both. Without
+    // TLS few speak HTTP/2, so a client that does must not decide for them.
+    let secure = url.scheme == Scheme::Https;
+    let protocol = match secure {
+        true => json!({"use_downstream_protocol_config": {
+            "http_protocol_options": {},
+            "http2_protocol_options": {},
+        }}),
+        false => json!({"explicit_http_config": {"http_protocol_options": {}}}),
+    };
+    let ca_file = secure.then_some(config.ca_file.as_str());
     finish(&mut cluster, protocol, ca_file);
     cluster
 }

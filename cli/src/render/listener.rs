@@ -106,7 +106,7 @@ fn local_replies() -> Value {
     // The end of max_stream_duration has no flag, only its status.
     let failed = json!({"or_filter": {"filters": [
         {"response_flag_filter": {
-            "flags": ["UH", "UF", "UC", "UT", "UR", "URX", "UO", "LR", "LH", "NC", "NR", "DC", "DT", "DF"],
+            "flags": ["UH", "UF", "UC", "UT", "UR", "URX", "UO", "LR", "LH", "NC", "NR", "DC", "DT", "DF", "UPE"],
         }},
         {"status_code_filter": {"comparison": {
             "op": "EQ",

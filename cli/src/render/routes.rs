@@ -22,6 +22,7 @@ pub(super) fn table(config: &Config) -> (Vec<Value>, BTreeSet<Filter>) {
     let routes = restored(config)
         .into_iter()
         .chain(config.routes.iter().filter_map(|route| slack_pass(route, config)))
+        .chain(config.routes.iter().filter_map(|route| adapted(route, config)))
         .chain([path_parameters()])
         .chain(own_paths())
         .chain(configured)
@@ -109,6 +110,26 @@ fn slack_pass(route: &Route, config: &Config) -> Option<Entry> {
     })
 }
 
+/// What goes on to the upstream in another shape, goes on in no other.
+fn adapted(route: &Route, config: &Config) -> Option<Entry> {
+    if route.adapter.is_none() || is_answered_by_a_filter(route) {
+        return None;
+    }
+    let mut matching = route_match(&route.matching);
+    with_marks(&mut matching, &[ADAPTED]);
+    Some(Entry {
+        name: format!("{}-adapted", route.name),
+        matching,
+        action: upstream(config, config.budgets.request, false),
+        guard_off: false,
+        filters: Vec::new(),
+    })
+}
+
+fn is_answered_by_a_filter(route: &Route) -> bool {
+    route.enqueue.is_some() || matches!(route.guard, Guard::Slack(_) | Guard::Push)
+}
+
 /// `/public/..;/admin`: Envoy before 1.40 does not resolve such a segment, and some servers do.
 fn path_parameters() -> Entry {
     Entry {
@@ -165,12 +186,9 @@ fn entry(route: &Route, config: &Config) -> Entry {
     };
     filters.extend(route.adapter.is_some().then_some(Filter::FormToJson));
     filters.extend(route.enqueue.is_some().then_some(Filter::PubsubEnqueue));
-    let answered_by_a_filter =
-        route.enqueue.is_some() || matches!(route.guard, Guard::Slack(_) | Guard::Push);
-    let action = if answered_by_a_filter {
-        refused(budget)
-    } else {
-        upstream(config, budgets.request, route.adapter.is_none())
+    let action = match is_answered_by_a_filter(route) || route.adapter.is_some() {
+        true => refused(budget),
+        false => upstream(config, budgets.request, true),
     };
     Entry { name: route.name.clone(), matching: route_match(&route.matching), action, guard_off, filters }
 }

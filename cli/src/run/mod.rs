@@ -112,6 +112,8 @@ fn start(config: &Config, file: &Path, launch: &Launch) -> io::Result<Child> {
         .arg("-c")
         .arg(file)
         .args(["--log-level", &launch.log_level, "--concurrency", &workers.to_string()])
+        // Access-log lines are buffered; a kill loses at most this much of them.
+        .args(["--file-flush-interval-msec", "500"])
         // Hot restart would make every second Envoy of a machine fail for sharing its memory.
         .arg("--disable-hot-restart")
         .args([

@@ -42,9 +42,10 @@ impl PubsubPlayback {
         };
         let held = Held::new(&settings.held_bytes, push.data.len()).ok_or(BUSY)?;
         let keys = log_keys(settings, deadline).await?;
-        let opened = from_base64(push.data.as_bytes()).ok_or(EnvelopeError::Malformed);
-        let data = opened.as_deref().unwrap_or_default();
-        let (envelope, body) = match Envelope::decode(data, keys.as_ref()) {
+        let Some(data) = from_base64(push.data.as_bytes()) else {
+            return bury(stream, settings, &dead_letter::unreadable(&body), "not_base64").await;
+        };
+        let (envelope, body) = match Envelope::decode(&data, keys.as_ref()) {
             Ok(opened) => opened,
             Err(EnvelopeError::Newer) => return Err(NEWER),
             Err(EnvelopeError::UnknownKey) => return Err(UNKNOWN_KEY),

@@ -104,7 +104,8 @@ async fn a_signature_of_something_else_is_refused() {
 async fn a_signature_of_another_form_is_refused() {
     let time = now().to_string();
     let body_of = |marker: &str| slack::command("/slack/command", marker).body;
-    let forms: [(&str, fn(&str) -> String); 12] = [
+    type Change = fn(&str) -> String;
+    let forms: [(&str, Change); 12] = [
         ("empty", |_| String::new()),
         ("prefix-only", |_| "v0=".to_owned()),
         ("no-prefix", |good| good["v0=".len()..].to_owned()),

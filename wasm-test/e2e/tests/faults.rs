@@ -138,7 +138,7 @@ async fn sender(stack: Arc<Stack>, sent: Arc<AtomicUsize>, acknowledged: Arc<Jou
             return;
         }
         let event = slack::event("/slack/event", &format!("Ev-fault-{id}"), &text(id));
-        if id % 10 == 0 {
+        if id.is_multiple_of(10) {
             let forged = slack::event("/slack/event", "Ev-forged", "forged-webhook");
             if let Ok(answer) = client.try_send(&slack::signed(forged, "a wrong secret")).await {
                 assert!(answer.status >= 400, "{} {}", answer.status, answer.text());

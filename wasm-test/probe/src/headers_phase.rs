@@ -97,7 +97,7 @@ fn inspect(command: &str) {
         }
         "cas" => cas(),
         "queue" => queue(),
-        "tick" => note(format!("set tick: {}", abi::set_tick(20))),
+        "tick" => note(format!("set tick: {}", abi::set_tick(200))),
         "metrics" => metrics(),
         "environment" => environment(),
         "file" => {

@@ -215,10 +215,8 @@ fn an_answer_comes_although_the_client_has_left() {
             run.notes_until("  call");
             stream.reset();
             run.notes_until("  reply from the root");
-            run.send(probe("release"));
-            run.answered(&mut *parked);
-            run.upstream();
-            run.notes();
+            let mut release = run.open(probe("release"));
+            run.all_answered([&mut *release, &mut *parked]);
         },
         r#"
             client: nothing=true
@@ -238,6 +236,7 @@ fn an_answer_comes_although_the_client_has_left() {
               enter the root: 0
               reply from the root: 0
             client: 200 content-length=8 "upstream"
+            client: 200 content-length=8 "upstream"
             upstream: GET /parked ""
             upstream: POST /x content-length=0 ""
               request headers end=true
@@ -255,7 +254,6 @@ fn an_answer_comes_although_the_client_has_left() {
               log
               done
               delete
-            client: 200 content-length=8 "upstream"
         "#,
     );
 }

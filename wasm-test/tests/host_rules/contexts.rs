@@ -59,15 +59,14 @@ fn a_stream_that_is_parked_is_resumed_by_another_one() {
             run.silent(&mut *first);
             let mut second = run.open(Request::get("/second").header("x-do", "park"));
             run.silent(&mut *second);
-            run.send(probe("release"));
-            run.answered(&mut *first);
-            run.answered(&mut *second);
-            run.upstream();
-            run.notes();
+            let mut release = run.open(probe("release"));
+            run.all_answered([&mut *release, &mut *first, &mut *second]);
         },
         r#"
             client: nothing=true
             client: nothing=true
+            client: 200 content-length=8 "upstream"
+            client: 200 content-length=8 "upstream"
             client: 200 content-length=8 "upstream"
             upstream: GET /first ""
             upstream: GET /second ""
@@ -97,8 +96,6 @@ fn a_stream_that_is_parked_is_resumed_by_another_one() {
               log
               done
               delete
-            client: 200 content-length=8 "upstream"
-            client: 200 content-length=8 "upstream"
         "#,
     );
 }

@@ -73,6 +73,13 @@ impl<'a> Script<'a> {
         self.notes();
     }
 
+    /// Reports what the clients of several streams get, whichever is the first, and what was seen.
+    pub(crate) fn all_answered<const N: usize>(&mut self, streams: [&mut dyn Stream; N]) {
+        streams.into_iter().for_each(|stream| self.answered(stream));
+        self.upstream();
+        self.notes();
+    }
+
     pub(crate) fn open(&self, request: Request) -> Box<dyn Stream> {
         self.proxy.open(request)
     }
