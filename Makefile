@@ -10,7 +10,11 @@ ENVOY_VERSION := 1.40.0
 OLDER_ENVOYS := 1.36.4 1.38.2
 TOOLS := .tools
 envoy_of = $(TOOLS)/envoy-$(1)/lib/envoy
-ENVOY ?= $(CURDIR)/$(call envoy_of,$(ENVOY_VERSION))
+# An Envoy of your own: make run ENVOY=/usr/local/bin/envoy
+ifndef ENVOY
+fetched_envoy := $(call envoy_of,$(ENVOY_VERSION))
+ENVOY := $(CURDIR)/$(fetched_envoy)
+endif
 
 CLIENTS := wasm-test/e2e/clients
 PYTHON := $(CURDIR)/$(TOOLS)/slack/bin/python
@@ -24,7 +28,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: wasm tool $(ENVOY) ## Build everything and run it on this machine, rebuilding when a file changes
+run: wasm tool $(fetched_envoy) ## Build everything and run it on this machine, rebuilding when a file changes
 	exec target/debug/lockgate dev --watch filters --watch envoy --rebuild "make --no-print-directory wasm"
 
 .PHONY: test
@@ -39,11 +43,11 @@ lint: toolchain ## Formatting and clippy
 	cargo clippy --quiet --package lockgate-bundle --target wasm32-wasip1 -- -D warnings
 
 .PHONY: unit
-unit: wasm $(ENVOY) ## Pure functions, the local services, the filters in the simulated host
+unit: wasm $(fetched_envoy) ## Pure functions, the local services, the filters in the simulated host
 	cargo test --workspace --exclude lockgate-e2e
 
 .PHONY: e2e
-e2e: wasm tool $(ENVOY) $(foreach version,$(OLDER_ENVOYS),$(call envoy_of,$(version))) clients ## The deployed configuration in real Envoy
+e2e: wasm tool $(fetched_envoy) $(foreach version,$(OLDER_ENVOYS),$(call envoy_of,$(version))) clients ## The deployed configuration in real Envoy
 	export PYTHON=$(PYTHON)
 	export OLDER_ENVOYS="$(foreach version,$(OLDER_ENVOYS),$(CURDIR)/$(call envoy_of,$(version)))"
 	cargo test --package lockgate-e2e -- --test-threads 2
