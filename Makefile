@@ -37,8 +37,8 @@ test: lint unit e2e ## Every test: lints, pure functions, the simulated host, re
 .PHONY: lint
 lint: toolchain ## Formatting and clippy
 	cargo fmt --all --check
-	cargo clippy --quiet --workspace --exclude lockgate-bundle -- -D warnings
-	cargo clippy --quiet --workspace --exclude lockgate-bundle --tests -- -D warnings \
+	cargo clippy --quiet --workspace -- -D warnings
+	cargo clippy --quiet --workspace --tests -- -D warnings \
 	    -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::indexing_slicing
 	cargo clippy --quiet --package lockgate-bundle --target wasm32-wasip1 -- -D warnings
 

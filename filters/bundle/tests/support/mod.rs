@@ -15,40 +15,40 @@ use p256::ecdsa::{Signature, SigningKey};
 use serde_json::{Value, json};
 use wasm_test::{Answer, Builder, Gateway, Request, Response};
 
-pub const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
-pub const BASE: &str = "http://127.0.0.1:8085";
-pub const TOPIC: &str = "projects/p/topics/log";
-pub const DEAD: &str = "projects/p/topics/dead";
-pub const KEY_ID: &str = "k1";
+pub(crate) const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+pub(crate) const BASE: &str = "http://127.0.0.1:8085";
+pub(crate) const TOPIC: &str = "projects/p/topics/log";
+pub(crate) const DEAD: &str = "projects/p/topics/dead";
+pub(crate) const KEY_ID: &str = "k1";
 
 /// The module with all filters of the log.
-pub fn module() -> Vec<u8> {
+pub(crate) fn module() -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/log.wasm");
     std::fs::read(&path).unwrap_or_else(|_| panic!("{} is missing: make wasm", path.display()))
 }
 
 /// Google's services, as far as a test lets them work.
 #[derive(Clone)]
-pub struct Google(pub Rc<RefCell<State>>);
+pub(crate) struct Google(pub(crate) Rc<RefCell<State>>);
 
-pub struct State {
+pub(crate) struct State {
     /// What a publish is answered, by default stored.
-    pub publish: Option<Answer>,
+    pub(crate) publish: Option<Answer>,
     /// What the metadata server answers, by default a token.
-    pub token: Option<Answer>,
+    pub(crate) token: Option<Answer>,
     /// What Secret Manager answers.
-    pub secret: Option<Answer>,
+    pub(crate) secret: Option<Answer>,
     /// What the key set's address answers, by default the keys.
-    pub keys: Option<Answer>,
+    pub(crate) keys: Option<Answer>,
     /// All calls, by path.
-    pub calls: Vec<String>,
+    pub(crate) calls: Vec<String>,
     /// All messages that were stored, with their topic.
-    pub stored: Vec<(String, Value)>,
-    pub signer: SigningKey,
+    pub(crate) stored: Vec<(String, Value)>,
+    pub(crate) signer: SigningKey,
 }
 
 impl Google {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let signer = SigningKey::from_slice(&[5; 32]).unwrap();
         Self(Rc::new(RefCell::new(State {
             publish: None,
@@ -61,17 +61,17 @@ impl Google {
         })))
     }
 
-    pub fn set(&self, set: impl FnOnce(&mut State)) {
+    pub(crate) fn set(&self, set: impl FnOnce(&mut State)) {
         set(&mut self.0.borrow_mut());
     }
 
     /// How many calls had a path that contains `part`.
-    pub fn calls(&self, part: &str) -> usize {
+    pub(crate) fn calls(&self, part: &str) -> usize {
         self.0.borrow().calls.iter().filter(|path| path.contains(part)).count()
     }
 
     /// The messages stored in a topic.
-    pub fn stored(&self, topic: &str) -> Vec<Value> {
+    pub(crate) fn stored(&self, topic: &str) -> Vec<Value> {
         let state = self.0.borrow();
         state.stored.iter().filter(|(other, _)| other == topic).map(|(_, message)| message.clone()).collect()
     }
@@ -108,7 +108,7 @@ impl Google {
     }
 }
 
-pub fn ok(body: &Value) -> Answer {
+pub(crate) fn ok(body: &Value) -> Answer {
     Response::new(200).header("content-type", "application/json").body(body.to_string()).into()
 }
 
@@ -120,7 +120,7 @@ fn jwk(key: &SigningKey) -> Value {
 }
 
 /// A gateway builder with the module, the services and a filter.
-pub fn builder(google: &Google) -> Builder {
+pub(crate) fn builder(google: &Google) -> Builder {
     let backend = google.clone();
     Gateway::builder(&module())
         .env("SLACK_SIGNING_SECRET", SECRET)
@@ -132,7 +132,7 @@ pub fn builder(google: &Google) -> Builder {
 }
 
 /// Adds a filter as the proxy's configuration does.
-pub fn with(builder: Builder, filter: &str, rules: Value) -> Builder {
+pub(crate) fn with(builder: Builder, filter: &str, rules: Value) -> Builder {
     let services = json!({"pubsub": BASE, "secret_manager": BASE, "metadata": BASE});
     let mut document = json!({"version": 1, "rules": rules});
     if filter != "form-to-json" {
@@ -141,12 +141,18 @@ pub fn with(builder: Builder, filter: &str, rules: Value) -> Builder {
     builder.filter(filter, document.to_string()).allow_on_headers_stop_iteration()
 }
 
-pub fn now_s(gateway: &Gateway) -> u64 {
+pub(crate) fn now_s(gateway: &Gateway) -> u64 {
     gateway.now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// A request signed as Slack does.
-pub fn signed(gateway: &Gateway, secret: &str, path: &str, content_type: &str, body: &[u8]) -> Request {
+pub(crate) fn signed(
+    gateway: &Gateway,
+    secret: &str,
+    path: &str,
+    content_type: &str,
+    body: &[u8],
+) -> Request {
     let time = now_s(gateway).to_string();
     let mut signature = String::from("v0=");
     push_hex(&mut signature, &hmac::sign(secret.as_bytes(), &[b"v0:", time.as_bytes(), b":", body]));
@@ -158,12 +164,12 @@ pub fn signed(gateway: &Gateway, secret: &str, path: &str, content_type: &str, b
         .body(body)
 }
 
-pub fn command(gateway: &Gateway) -> Request {
+pub(crate) fn command(gateway: &Gateway) -> Request {
     signed(gateway, SECRET, "/slack/command", "application/x-www-form-urlencoded", b"command=%2Fx&text=a")
 }
 
 /// A push token that is right unless `change` makes it wrong.
-pub fn push_token(google: &Google, now: SystemTime, change: impl FnOnce(&mut Value)) -> String {
+pub(crate) fn push_token(google: &Google, now: SystemTime, change: impl FnOnce(&mut Value)) -> String {
     let now_s = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut claims = json!({"email": "push@p.iam", "email_verified": true, "iss": BASE, "aud": "https://proxy/wal-playback",
                             "iat": now_s, "exp": now_s + 3600});
@@ -172,7 +178,7 @@ pub fn push_token(google: &Google, now: SystemTime, change: impl FnOnce(&mut Val
 }
 
 /// Any header and claims, signed with the right key.
-pub fn sign_parts(google: &Google, header: &Value, claims: &Value) -> String {
+pub(crate) fn sign_parts(google: &Google, header: &Value, claims: &Value) -> String {
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", encode(header), encode(claims));
     let signature: Signature = google.0.borrow().signer.sign(signed.as_bytes());
