@@ -103,18 +103,23 @@ fn local_replies() -> Value {
             json!({"expression": "response.code_details.startsWith(\"rbac_access_denied\")"}),
         ),
     }});
-    // The end of max_stream_duration has no flag, only its status.
+    let status = |status: u16, key: &str| {
+        json!({"status_code_filter": {"comparison": {
+            "op": "EQ",
+            "value": {"default_value": status, "runtime_key": format!("lockgate.{key}")},
+        }}})
+    };
+    // The end of max_stream_duration has no flag, only its status: 408 while the request is still
+    // arriving, 504 behind it.
     let failed = json!({"or_filter": {"filters": [
         {"response_flag_filter": {
             "flags": ["UH", "UF", "UC", "UT", "UR", "URX", "UO", "LR", "LH", "NC", "NR", "DC", "DT", "DF", "UPE"],
         }},
-        {"status_code_filter": {"comparison": {
-            "op": "EQ",
-            "value": {"default_value": 504, "runtime_key": "lockgate.gateway_timeout"},
-        }}},
+        status(504, "gateway_timeout"),
     ]}});
     json!({"mappers": [
         {"filter": by_guard, "body_format_override": body("This address is not open.")},
+        {"filter": status(408, "request_timeout"), "body_format_override": body("The request took too long.")},
         {"filter": failed, "body_format_override": body("The service cannot answer right now.")},
     ]})
 }
