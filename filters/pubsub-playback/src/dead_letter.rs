@@ -31,14 +31,12 @@ pub async fn publish(
             ours.push((name, text));
         }
     }
-    let room = MAX_ATTRIBUTES - ours.len();
-    let theirs = push
-        .attributes
-        .iter()
-        .filter(|(name, _)| !name.starts_with("lockgate_r") && !name.starts_with("goog"));
+    // Whatever an earlier dead letter of the same message said is no longer so; `goog` is Pub/Sub's.
+    let stays =
+        |name: &str| name == "lockgate_id" || !(name.starts_with("lockgate_") || name.starts_with("goog"));
+    let theirs = push.attributes.iter().filter(|(name, _)| stays(name)).take(MAX_ATTRIBUTES - ours.len());
     let mut attributes: Vec<(&str, String)> =
-        theirs.take(room).map(|(name, value)| (name.as_str(), value.clone())).collect();
-    attributes.retain(|(name, _)| !ours.iter().any(|(other, _)| other == name));
+        theirs.map(|(name, value)| (name.as_str(), value.clone())).collect();
     attributes.extend(ours);
     let result = publisher.publish(message(&push.data, &attributes), deadline).await;
     report(stream, push, reason, result.is_ok());

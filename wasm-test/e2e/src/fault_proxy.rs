@@ -85,8 +85,8 @@ impl FaultProxy {
         self.forwarder.rules().push(Box::new(rule));
     }
 
-    /// Lets the publishes fail whose bytes, decoded, contain a text: those of one test, by its
-    /// marker, while the tests beside it go on.
+    /// Lets the publishes fail whose bytes, decoded, contain a text. Publishes share a call under
+    /// load, so what goes with such a one fails too: a test that uses this has a stack of its own.
     pub fn fail_publishes_with(&self, marker: &str, fault: Fault) {
         let marker = marker.to_owned();
         self.program(move |request| {
