@@ -18,6 +18,8 @@ endif
 
 CLIENTS := wasm-test/e2e/clients
 PYTHON := $(CURDIR)/$(TOOLS)/slack/bin/python
+EMULATOR := /usr/lib/google-cloud-sdk/platform/pubsub-emulator/bin/cloud-pubsub-emulator
+QUEUE_TESTS := slack form wal playback dead_letters secrets correlation attacks_j_wal
 MODULES := slack-signature form-to-json pubsub-enqueue pubsub-playback log
 WASM := target/wasm32-wasip1/wasm/lockgate_bundle.wasm
 
@@ -51,6 +53,12 @@ e2e: wasm tool $(fetched_envoy) $(foreach version,$(OLDER_ENVOYS),$(call envoy_o
 	export PYTHON=$(PYTHON)
 	export OLDER_ENVOYS="$(foreach version,$(OLDER_ENVOYS),$(CURDIR)/$(call envoy_of,$(version)))"
 	cargo test --package lockgate-e2e -- --test-threads 2
+	# Once more with Google's own queue, for what concerns the queue and can be had from the emulator.
+	if [ -x "$(EMULATOR)" ] && command -v java > /dev/null; then
+	    E2E_QUEUE=emulator cargo test --package lockgate-e2e $(addprefix --test ,$(QUEUE_TESTS)) -- --test-threads 2
+	else
+	    echo "SKIPPED: the suite on Google's Pub/Sub emulator; it needs google-cloud-cli-pubsub-emulator and Java"
+	fi
 
 .PHONY: wasm
 wasm: toolchain ## Build the modules into dist/

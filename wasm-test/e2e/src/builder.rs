@@ -38,11 +38,17 @@ impl Default for Builder {
             variables: Vec::new(),
             concurrency: 1,
             upstream_url: None,
-            emulator: None,
+            emulator: chosen_emulator(),
             max_delivery_attempts: 100,
             backoff: ["0s", "1s"],
         }
     }
+}
+
+/// `E2E_QUEUE=emulator` puts Google's emulator under every stack.
+fn chosen_emulator() -> Option<PathBuf> {
+    let chosen = std::env::var_os("E2E_QUEUE").is_some_and(|queue| queue == "emulator");
+    chosen.then(|| Emulator::installed().unwrap_or_else(|reason| panic!("E2E_QUEUE: {reason}")))
 }
 
 impl Builder {

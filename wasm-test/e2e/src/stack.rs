@@ -96,6 +96,11 @@ impl Stack {
         self.emulator.as_ref().map_or(self.services, Emulator::address)
     }
 
+    /// Whether the queue tells which delivery a push is; Google's emulator does not.
+    pub fn counts_attempts(&self) -> bool {
+        self.emulator.is_none()
+    }
+
     /// Where the services themselves listen.
     pub fn services_address(&self) -> SocketAddr {
         self.services
