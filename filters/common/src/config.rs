@@ -129,6 +129,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool, ConfigError> {
+        match self.optional(name) {
+            None => Ok(default),
+            Some(json) => json.bool().ok_or_else(|| self.error(name, "true or false")),
+        }
+    }
+
     /// A list, empty when it is absent.
     pub fn list(&self, name: &str) -> Result<Vec<(String, Json<'a>)>, ConfigError> {
         let Some(json) = self.optional(name) else {
@@ -155,9 +163,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Takes a filter's whole configuration apart: `{"version": 1, "rules": […], "services": {…}}`.
-pub fn document(json: Json<'_>) -> Result<Fields<'_>, ConfigError> {
-    let fields = Fields::new(json, "", &["version", "rules", "services"])?;
+/// Takes a filter's whole configuration apart: `{"version": 1, "rules": […], "services": {…}}` and the
+/// filter's own `sections`.
+pub fn document<'a>(json: Json<'a>, sections: &[&str]) -> Result<Fields<'a>, ConfigError> {
+    let known: Vec<&str> =
+        ["version", "rules", "services"].into_iter().chain(sections.iter().copied()).collect();
+    let fields = Fields::new(json, "", &known)?;
     if fields.required("version", "1")?.u64() != Some(1) {
         return Err(fields.error("version", "1"));
     }
@@ -172,7 +183,7 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> String {
-        document(Json::parse(text.as_bytes()).unwrap()).err().map_or_else(String::new, |e| e.line())
+        document(Json::parse(text.as_bytes()).unwrap(), &[]).err().map_or_else(String::new, |e| e.line())
     }
 
     #[test]

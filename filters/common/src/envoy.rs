@@ -23,10 +23,8 @@ impl Host for Envoy {
             .map_or(0, |since| since.as_millis() as u64)
     }
 
-    fn random(&self, bytes: &mut [u8]) {
-        // The host's random source cannot fail for 64 KiB or less; should it, ids of zeros are
-        // still ids, and nothing here is a key.
-        let _ = getrandom::fill(bytes);
+    fn random(&self, bytes: &mut [u8]) -> bool {
+        getrandom::fill(bytes).is_ok()
     }
 
     fn env(&self, name: &str) -> Option<String> {
@@ -57,6 +55,10 @@ impl Host for Envoy {
 
     fn set_header(&self, map: Map, name: &str, value: Option<&[u8]>) {
         let _ = hostcalls::set_map_value_bytes(map_type(map), name, value);
+    }
+
+    fn add_header(&self, map: Map, name: &str, value: &[u8]) {
+        let _ = hostcalls::add_map_value_bytes(map_type(map), name, value);
     }
 
     fn body(&self, body: Body, length: usize) -> Option<Vec<u8>> {
@@ -104,6 +106,16 @@ impl Host for Envoy {
 
     fn foreign(&self, name: &str, argument: &[u8]) -> Result<Vec<u8>, HostError> {
         hostcalls::call_foreign_function(name, Some(argument)).map(Option::unwrap_or_default).map_err(error)
+    }
+
+    fn shared(&self, key: &str) -> (Option<Vec<u8>>, u32) {
+        let (value, version) = hostcalls::get_shared_data(key).unwrap_or_default();
+        (value, version.unwrap_or_default())
+    }
+
+    fn set_shared(&self, key: &str, value: &[u8], version: u32) -> Result<(), HostError> {
+        let version = (version != 0).then_some(version);
+        hostcalls::set_shared_data(key, Some(value), version).map_err(error)
     }
 
     fn register_queue(&self, name: &str) -> Option<u32> {
@@ -159,6 +171,7 @@ fn error(status: Status) -> HostError {
     match status {
         Status::BadArgument => HostError::BadArgument,
         Status::NotFound => HostError::NotFound,
+        Status::CasMismatch => HostError::Conflict,
         _ => HostError::Internal,
     }
 }

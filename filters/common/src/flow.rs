@@ -20,6 +20,8 @@ pub trait Filter {
 pub struct Definition {
     /// Its name, which is its `root_id` where a module holds several.
     pub name: &'static str,
+    /// Top-level fields of its configuration beside `version`, `services` and `rules`.
+    pub sections: &'static [&'static str],
     /// Counters that are reported from the start, as parts of their names.
     pub counters: &'static [&'static [&'static str]],
     /// Configuration as written → filter as used.
@@ -40,6 +42,8 @@ pub enum Verdict {
     Reply(Reply),
     /// Refused: answered, logged and counted.
     Refuse(Refusal),
+    /// Refused, logged and counted like any other, but answered as a page or with a challenge.
+    RefuseWith(Refusal, Reply),
 }
 
 impl From<Result<Verdict, Refusal>> for Verdict {
@@ -297,6 +301,10 @@ impl Flow {
             Verdict::Refuse(refusal) => {
                 self.report(&refusal);
                 refusal.reply()
+            }
+            Verdict::RefuseWith(refusal, reply) => {
+                self.report(&refusal);
+                reply
             }
         };
         if self.phase.get() == Phase::Request {

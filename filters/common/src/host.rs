@@ -12,6 +12,8 @@ pub enum HostError {
     Internal,
     /// No such foreign function, property or queue.
     NotFound,
+    /// Somebody else wrote first.
+    Conflict,
 }
 
 /// A header map of the stream in force, or of the call that was just answered.
@@ -90,8 +92,10 @@ pub struct Call {
 pub trait Host {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     fn now_ms(&self) -> u64;
-    /// Fills `bytes` from the proxy's cryptographic random source.
-    fn random(&self, bytes: &mut [u8]);
+    /// Fills `bytes` from the proxy's cryptographic random source. False: there is none; what must not
+    /// be guessed cannot be made then.
+    #[must_use]
+    fn random(&self, bytes: &mut [u8]) -> bool;
     /// The value of an environment variable that the VM was given.
     fn env(&self, name: &str) -> Option<String>;
     /// Writes a line to the proxy's log.
@@ -106,6 +110,8 @@ pub trait Host {
     fn set_headers(&self, map: Map, headers: &Headers);
     /// Sets one header to one value, or removes it with all its values.
     fn set_header(&self, map: Map, name: &str, value: Option<&[u8]>);
+    /// Adds a header beside those of the same name.
+    fn add_header(&self, map: Map, name: &str, value: &[u8]);
     /// The first `length` bytes of a buffer.
     fn body(&self, body: Body, length: usize) -> Option<Vec<u8>>;
     /// Replaces the `length` bytes of a buffer. The caller has checked that there is a buffer and
@@ -125,6 +131,13 @@ pub trait Host {
     fn dispatch(&self, call: &Call) -> Result<u32, HostError>;
     /// Calls a foreign function of the proxy, as `verify_signature`.
     fn foreign(&self, name: &str, argument: &[u8]) -> Result<Vec<u8>, HostError>;
+
+    /// A value that the VMs of one id share in this process, and the number of its version; 0 and none
+    /// where nothing was written yet.
+    fn shared(&self, key: &str) -> (Option<Vec<u8>>, u32);
+    /// Replaces a shared value, if its version is still `version`; 0 is any. A key never goes away, so
+    /// there are few.
+    fn set_shared(&self, key: &str, value: &[u8], version: u32) -> Result<(), HostError>;
 
     /// Registers a queue whose arrivals wake the root context in force.
     fn register_queue(&self, name: &str) -> Option<u32>;

@@ -33,7 +33,7 @@ pub enum Algorithm {
 
 /// One key.
 pub struct Key {
-    id: String,
+    id: Option<String>,
     /// What it signs with. A key that names no algorithm has the one its type implies.
     pub algorithm: Algorithm,
     /// SubjectPublicKeyInfo, DER.
@@ -51,9 +51,14 @@ impl Keys {
         (!keys.is_empty()).then_some(Self(keys))
     }
 
-    /// The key of that id.
-    pub fn find(&self, id: &str) -> Option<&Key> {
-        self.0.iter().find(|key| key.id == id)
+    /// The key of that id. A token may leave the id out where the set has one key of its algorithm
+    /// (OpenID Connect Core, 10.1).
+    pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
+        let Some(id) = id else {
+            let mut fitting = self.0.iter().filter(|key| key.algorithm == algorithm);
+            return fitting.next().filter(|_| fitting.next().is_none());
+        };
+        self.0.iter().find(|key| key.id.as_deref() == Some(id))
     }
 }
 
@@ -96,7 +101,7 @@ fn key(json: Json<'_>) -> Option<Key> {
     if text("alg").is_some_and(|given| given != name) {
         return None;
     }
-    Some(Key { id: text("kid")?.into_owned(), algorithm, spki })
+    Some(Key { id: text("kid").map(|id| id.into_owned()), algorithm, spki })
 }
 
 /// RSAPublicKey in SubjectPublicKeyInfo (RFC 8017, A.1.1; RFC 3279, 2.3.1).

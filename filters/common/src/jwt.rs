@@ -38,7 +38,8 @@ pub enum TokenError {
 /// A token taken apart; nothing in it is to be believed before [`Token::verify`].
 pub struct Token {
     algorithm: Algorithm,
-    key_id: String,
+    kind: Option<String>,
+    key_id: Option<String>,
     signed: Vec<u8>,
     signature: Vec<u8>,
     claims: Vec<u8>,
@@ -69,22 +70,33 @@ impl Token {
             "ES256" => Algorithm::Es256,
             _ => return Err(TokenError::Algorithm),
         };
-        let key_id = text(header, "kid")?;
+        let (kind, key_id) = (optional_text(header, "typ")?, optional_text(header, "kid")?);
         Json::parse(&claims).map_err(|_| TokenError::Malformed)?;
-        Ok(Self { algorithm, key_id, signed, signature, claims })
+        Ok(Self { algorithm, kind, key_id, signed, signature, claims })
     }
 
     /// Checks issuer, audience and times. Cheap, so it comes before the signature.
     pub fn expect(&self, issuers: &[String], audience: &str, now_ms: u64) -> Result<(), TokenError> {
+        self.expect_issuer(issuers)?;
+        self.expect_audience(&[audience])?;
+        self.expect_times(now_ms)
+    }
+
+    /// Checks `iss` (RFC 7519, 4.1.1).
+    pub fn expect_issuer(&self, issuers: &[String]) -> Result<(), TokenError> {
+        if issuers.contains(&text(self.claims()?, "iss")?) { Ok(()) } else { Err(TokenError::Issuer) }
+    }
+
+    /// Checks that `aud` names one of `audiences` (RFC 7519, 4.1.3).
+    pub fn expect_audience(&self, audiences: &[&str]) -> Result<(), TokenError> {
+        let given = unique(self.claims()?, "aud")?.ok_or(TokenError::Audience)?;
+        let fits = |json: Json<'_>| json.str().is_some_and(|text| audiences.contains(&&*text));
+        if fits(given) || given.elements().any(fits) { Ok(()) } else { Err(TokenError::Audience) }
+    }
+
+    /// Checks `exp`, which must be there, `nbf` and `iat`.
+    pub fn expect_times(&self, now_ms: u64) -> Result<(), TokenError> {
         let claims = self.claims()?;
-        if !issuers.contains(&text(claims, "iss")?) {
-            return Err(TokenError::Issuer);
-        }
-        let audiences = unique(claims, "aud")?.ok_or(TokenError::Audience)?;
-        let fits = |json: Json<'_>| json.str().is_some_and(|text| text == audience);
-        if !fits(audiences) && !audiences.elements().any(fits) {
-            return Err(TokenError::Audience);
-        }
         let now = now_ms / 1_000;
         if self.expires_s()? + LEEWAY_S <= now {
             return Err(TokenError::Expired);
@@ -99,11 +111,16 @@ impl Token {
 
     /// Verifies the signature by the key the token names.
     pub fn verify(&self, keys: &Keys, host: &dyn Host) -> Result<(), TokenError> {
-        let key = keys.find(&self.key_id).ok_or(TokenError::UnknownKey)?;
+        let key = keys.find(self.key_id.as_deref(), self.algorithm).ok_or(TokenError::UnknownKey)?;
         if key.algorithm != self.algorithm {
             return Err(TokenError::Algorithm);
         }
         verify(host, key, &self.signed, &self.signature)
+    }
+
+    /// `typ`, as it came (RFC 7515, 4.1.9).
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
     }
 
     /// The claims.
@@ -123,12 +140,19 @@ pub fn text(json: Json<'_>, name: &str) -> Result<String, TokenError> {
     unique(json, name)?.and_then(Json::str).map(|text| text.into_owned()).ok_or(TokenError::Malformed)
 }
 
+fn optional_text(json: Json<'_>, name: &str) -> Result<Option<String>, TokenError> {
+    match unique(json, name)? {
+        None => Ok(None),
+        Some(value) => value.str().map(|text| Some(text.into_owned())).ok_or(TokenError::Malformed),
+    }
+}
+
 fn unique<'a>(json: Json<'a>, name: &str) -> Result<Option<Json<'a>>, TokenError> {
     json.unique_field(name).map_err(|_| TokenError::Malformed)
 }
 
 /// A NumericDate (RFC 7519, section 2); a fraction is cut off.
-fn seconds(claims: Json<'_>, name: &str) -> Result<Option<u64>, TokenError> {
+pub fn seconds(claims: Json<'_>, name: &str) -> Result<Option<u64>, TokenError> {
     let Some(json) = unique(claims, name)? else {
         return Ok(None);
     };

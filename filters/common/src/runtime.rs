@@ -90,7 +90,9 @@ impl Runtime {
     /// to register a name owns it, and every worker registers.
     pub fn listen(&self) {
         let mut bytes = [0; 16];
-        self.host.random(&mut bytes);
+        // Without randomness the name may be another worker's, whose queue then has both; the first to
+        // register finds that streams of its own wait for their deadlines.
+        let _ = self.host.random(&mut bytes);
         let mut name = String::from("lockgate-");
         crate::encoding::push_hex(&mut name, &bytes);
         self.queue.set(self.host.register_queue(&name));

@@ -42,7 +42,7 @@ impl Services {
         let clusters = Clusters::from_config(&fields.object("clusters", &["https", "http", "hosts"])?)?;
         let service = |name: &'static str, default: &str| -> Result<Service, ConfigError> {
             let base = fields.optional_text(name)?.unwrap_or_else(|| default.to_owned());
-            clusters.service(&base).ok_or_else(|| {
+            clusters.service(base.trim_end_matches('/')).ok_or_else(|| {
                 fields.error(name, "an https address, or http on loopback or the metadata server")
             })
         };
@@ -55,9 +55,20 @@ impl Services {
         })
     }
 
-    /// A further service, as a key set's address; `None` when its scheme or host is not allowed.
-    pub fn service(&self, base: &str) -> Option<Service> {
-        self.clusters.service(base)
+    /// A further service by its whole address, as a key set's; `None` when its scheme or host is not
+    /// allowed. Its path is kept as it is, a slash at its end included.
+    pub fn endpoint(&self, address: &str) -> Option<Service> {
+        self.clusters.service(address)
+    }
+
+    /// An endpoint that a discovery document names. It may not lead to this machine or into its network
+    /// unless the issuer is there itself: whoever answers for the issuer does not get to choose what the
+    /// proxy talks to.
+    pub fn discovered(&self, address: &str, issuer: &str) -> Option<Service> {
+        let (service, issuer) = (self.clusters.service(address)?, self.clusters.service(issuer)?);
+        let (host, issuer_host) = (host_of(&service.authority), host_of(&issuer.authority));
+        let outside = service.scheme == "https" && !is_private(host);
+        (outside || is_private(issuer_host)).then_some(service)
     }
 }
 
@@ -92,7 +103,12 @@ impl Clusters {
             (authority, rest.get(authority.len()..).unwrap_or_default())
         });
         let host = host_of(authority);
-        if host.is_empty() || authority.contains('@') || (scheme == "http" && !plain_http_allowed(host)) {
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"@?#\\\"".contains(&byte);
+        if host.is_empty()
+            || !authority.bytes().all(plain)
+            || !base_path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+            || (scheme == "http" && !plain_http_allowed(host))
+        {
             return None;
         }
         let by_scheme = if scheme == "https" { &self.https } else { &self.http };
@@ -101,7 +117,7 @@ impl Clusters {
         Some(Service {
             scheme,
             authority: authority.to_owned(),
-            base_path: base_path.trim_end_matches('/').to_owned(),
+            base_path: base_path.to_owned(),
             cluster: cluster.clone(),
         })
     }
@@ -112,6 +128,28 @@ fn host_of(authority: &str) -> &str {
         Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
         None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
     }
+}
+
+/// Loopback, link-local and private addresses (RFC 1918, 3927, 4193, 6598), and names that mean them.
+fn is_private(host: &str) -> bool {
+    if let Ok(address) = host.parse::<std::net::Ipv4Addr>() {
+        let [a, b, ..] = address.octets();
+        return address.is_loopback()
+            || address.is_private()
+            || address.is_link_local()
+            || address.is_unspecified()
+            || (a == 100 && (64..128).contains(&b));
+    }
+    let ends = |end: &str| {
+        host.len() > end.len()
+            && host.get(host.len() - end.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+    };
+    // IPv6 is for a mesh's own hosts; a number or a name without a dot is resolved by this machine alone.
+    host.contains(':')
+        || !host.contains('.')
+        || host.ends_with('.')
+        || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        || [".internal", ".local", ".localhost"].into_iter().any(ends)
 }
 
 /// Plain http is for this machine and for Google's metadata server, which has no other.
@@ -151,6 +189,14 @@ impl Service {
         let mut call = self.call("POST", path, body);
         call.headers.push(authorization(token));
         call.headers.push(("content-type", "application/json".to_owned()));
+        call
+    }
+
+    /// A POST of a form (application/x-www-form-urlencoded) to the address itself.
+    pub fn post_form(&self, body: String) -> Call {
+        let mut call = self.call("POST", "", body.into_bytes());
+        call.headers.push(("content-type", "application/x-www-form-urlencoded".to_owned()));
+        call.headers.push(("accept", "application/json".to_owned()));
         call
     }
 

@@ -51,7 +51,7 @@ impl Root {
             expected: "JSON".to_owned(),
         })?;
         let runtime = Runtime::new(Rc::new(Envoy), definition.name, self.context);
-        let filter = (definition.configure)(&document(json)?, &runtime)?;
+        let filter = (definition.configure)(&document(json, definition.sections)?, &runtime)?;
         runtime.listen();
         for counter in definition.counters {
             runtime.define_counter(counter);

@@ -45,7 +45,7 @@ impl Bench {
         runtime.listen();
         let document =
             json::Json::parse(br#"{"version":1,"rules":[{}],"services":{"pubsub":"http://127.0.0.1:1"}}"#);
-        let services = Services::from_document(&config::document(document.unwrap()).unwrap()).unwrap();
+        let services = Services::from_document(&config::document(document.unwrap(), &[]).unwrap()).unwrap();
         let fetching = runtime.clone();
         let shared = Shared::new(
             &runtime,

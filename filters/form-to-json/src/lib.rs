@@ -12,4 +12,4 @@ use lockgate_common::flow::Definition;
 
 /// The filter, for a module.
 pub const FILTER: Definition =
-    Definition { name: "form-to-json", counters: &[], configure: flow::FormToJson::configure };
+    Definition { name: "form-to-json", sections: &[], counters: &[], configure: flow::FormToJson::configure };

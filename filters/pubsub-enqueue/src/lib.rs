@@ -9,6 +9,7 @@ use lockgate_common::flow::Definition;
 /// The filter, for a module.
 pub const FILTER: Definition = Definition {
     name: "pubsub-enqueue",
+    sections: &[],
     counters: &[&["enqueued"], &["publish_failed"]],
     configure: flow::PubsubEnqueue::configure,
 };

@@ -108,7 +108,7 @@ fn push_tokens(
         false => vec![issuer],
     };
     let keys = services
-        .service(&fields.text("jwks_uri", "https://www.googleapis.com/oauth2/v3/certs")?)
+        .endpoint(&fields.text("jwks_uri", "https://www.googleapis.com/oauth2/v3/certs")?)
         .ok_or_else(|| fields.error("jwks_uri", "an https address, or http on loopback"))?;
     Ok(PushTokens {
         issuers,

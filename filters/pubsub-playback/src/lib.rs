@@ -15,6 +15,7 @@ use lockgate_common::flow::Definition;
 /// The filter, for a module.
 pub const FILTER: Definition = Definition {
     name: "pubsub-playback",
+    sections: &[],
     counters: &[
         &["played_back", "delivered"],
         &["played_back", "retry"],

@@ -11,6 +11,7 @@ use lockgate_common::flow::Definition;
 /// The filter, for a module.
 pub const FILTER: Definition = Definition {
     name: "slack-signature",
+    sections: &[],
     counters: &[&["verified"], &["answered"], &["passed"]],
     configure: flow::SlackSignature::configure,
 };

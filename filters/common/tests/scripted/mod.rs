@@ -53,8 +53,9 @@ impl Host for Scripted {
     fn now_ms(&self) -> u64 {
         self.now_ms.get()
     }
-    fn random(&self, bytes: &mut [u8]) {
+    fn random(&self, bytes: &mut [u8]) -> bool {
         bytes.fill(7);
+        true
     }
     fn env(&self, _: &str) -> Option<String> {
         None
@@ -86,6 +87,7 @@ impl Host for Scripted {
         };
     }
     fn set_header(&self, _: Map, _: &str, _: Option<&[u8]>) {}
+    fn add_header(&self, _: Map, _: &str, _: &[u8]) {}
     fn body(&self, body: Body, _: usize) -> Option<Vec<u8>> {
         match body {
             Body::CallResponse => Some(self.answer.borrow().1.clone()),
@@ -114,6 +116,12 @@ impl Host for Scripted {
     }
     fn foreign(&self, _: &str, _: &[u8]) -> Result<Vec<u8>, HostError> {
         Err(HostError::NotFound)
+    }
+    fn shared(&self, _: &str) -> (Option<Vec<u8>>, u32) {
+        (None, 0)
+    }
+    fn set_shared(&self, _: &str, _: &[u8], _: u32) -> Result<(), HostError> {
+        Ok(())
     }
     fn register_queue(&self, _: &str) -> Option<u32> {
         Some(1)
