@@ -20,7 +20,7 @@ CLIENTS := wasm-test/e2e/clients
 PYTHON := $(CURDIR)/$(TOOLS)/slack/bin/python
 EMULATOR := /usr/lib/google-cloud-sdk/platform/pubsub-emulator/bin/cloud-pubsub-emulator
 QUEUE_TESTS := slack form wal playback dead_letters secrets correlation attacks_j_wal
-MODULES := slack-signature form-to-json pubsub-enqueue pubsub-playback log
+MODULES := oidc slack-signature form-to-json pubsub-enqueue pubsub-playback log lockgate
 WASM := target/wasm32-wasip1/wasm/lockgate_bundle.wasm
 
 export ENVOY
@@ -70,8 +70,6 @@ wasm: toolchain ## Build the modules into dist/
 	        --no-default-features --features $$module
 	    cmp -s $(WASM) dist/$$module.wasm || cp $(WASM) dist/$$module.wasm
 	done
-	# All the filters there are; it differs from log.wasm once one is not the log's.
-	cmp -s dist/log.wasm dist/lockgate.wasm || cp dist/log.wasm dist/lockgate.wasm
 
 .PHONY: tool
 tool: toolchain

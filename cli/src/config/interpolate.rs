@@ -9,19 +9,41 @@ use serde_norway::Value;
 use super::Environment;
 use super::problem::Problem;
 
-/// Field → the variable it would have taken its value from.
-pub(super) type Unset = BTreeMap<String, String>;
+/// Which fields stand in terms of the environment.
+#[derive(Debug, Default)]
+pub(super) struct Variables {
+    /// Field → the variable it would have taken its value from.
+    pub(super) unset: BTreeMap<String, String>,
+    /// Fields that a variable has filled.
+    pub(super) set: BTreeSet<String>,
+}
+
+impl Variables {
+    /// The first variable that is missing in a field or below it.
+    pub(super) fn unset_in(&self, field: &str) -> Option<&str> {
+        self.unset.iter().find(|(name, _)| is_in(name, field)).map(|(_, variable)| variable.as_str())
+    }
+
+    /// Whether a variable has filled a field or one below it.
+    pub(super) fn set_in(&self, field: &str) -> bool {
+        self.set.iter().any(|name| is_in(name, field))
+    }
+}
+
+fn is_in(name: &str, field: &str) -> bool {
+    name.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
 
 /// Variables whose values are secrets whatever the file says about them.
 const SECRETS: [&str; 5] =
     ["ASSERTION_KEY", "COOKIE_SECRET", "LOG_KEY", "OIDC_CLIENT_SECRET", "SLACK_SIGNING_SECRET"];
 
-pub(super) fn interpolate(tree: &mut Value, environment: &Environment) -> Result<Unset, Problem> {
+pub(super) fn interpolate(tree: &mut Value, environment: &Environment) -> Result<Variables, Problem> {
     let mut secrets: BTreeSet<String> = SECRETS.iter().map(|&name| name.to_owned()).collect();
     collect_secret_names(tree, &mut secrets);
-    let mut walk = Walk { environment, secrets, unset: Unset::new() };
+    let mut walk = Walk { environment, secrets, variables: Variables::default() };
     walk.value(tree, "")?;
-    Ok(walk.unset)
+    Ok(walk.variables)
 }
 
 /// A variable that the file names as a secret must not be copied into the file by another field.
@@ -43,7 +65,7 @@ fn collect_secret_names(tree: &Value, names: &mut BTreeSet<String>) {
 struct Walk<'a> {
     environment: &'a Environment,
     secrets: BTreeSet<String>,
-    unset: Unset,
+    variables: Variables,
 }
 
 impl Walk<'_> {
@@ -97,10 +119,13 @@ impl Walk<'_> {
                 ));
             }
             match (self.environment.get(name).filter(|value| !value.is_empty()), default) {
-                (Some(value), _) => out.push_str(value),
+                (Some(value), _) => {
+                    self.variables.set.insert(field.to_owned());
+                    out.push_str(value);
+                }
                 (None, Some(default)) => out.push_str(default),
                 (None, None) => {
-                    self.unset.insert(field.to_owned(), name.to_owned());
+                    self.variables.unset.insert(field.to_owned(), name.to_owned());
                     return Ok(None);
                 }
             }
@@ -122,11 +147,11 @@ pub(super) fn is_variable_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn run(text: &str, variables: &[(&str, &str)]) -> Result<(String, Unset), Problem> {
+    fn run(text: &str, variables: &[(&str, &str)]) -> Result<(String, Variables), Problem> {
         let environment = variables.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         let mut tree: Value = serde_norway::from_str(text).unwrap();
-        let unset = interpolate(&mut tree, &environment)?;
-        Ok((serde_norway::to_string(&tree).unwrap().trim().to_owned(), unset))
+        let variables = interpolate(&mut tree, &environment)?;
+        Ok((serde_norway::to_string(&tree).unwrap().trim().to_owned(), variables))
     }
 
     #[test]
@@ -139,9 +164,19 @@ mod tests {
 
     #[test]
     fn an_unset_variable_leaves_null_and_is_remembered_with_its_field() {
-        let (tree, unset) = run("a: [{b: \"${N}\"}]", &[]).unwrap();
+        let (tree, variables) = run("a: [{b: \"${N}\"}]", &[]).unwrap();
         assert_eq!(tree, "a:\n- b: null");
-        assert_eq!(unset.get("a[0].b").map(String::as_str), Some("N"));
+        for field in ["a", "a[0]", "a[0].b"] {
+            assert_eq!(variables.unset_in(field), Some("N"), "{field}");
+        }
+        assert!(variables.unset_in("a[0].bc").is_none() && !variables.set_in("a"));
+    }
+
+    #[test]
+    fn a_field_that_a_variable_has_filled_is_remembered_and_a_default_is_none() {
+        let (_, variables) = run("a: {b: \"${N}\"}\nc: ${M:-d}\ne: f", &[("N", "1")]).unwrap();
+        assert!(variables.set_in("a") && variables.set_in("a.b"));
+        assert!(!variables.set_in("c") && !variables.set_in("e"));
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn partly_set(given: [bool; 4], context: &Context<'_>) -> Problem {
         .iter()
         .zip(given)
         .filter(|(_, given)| !given)
-        .map(|((field, example), _)| match context.unset.get(*field) {
+        .map(|((field, example), _)| match context.variables.unset.get(*field) {
             Some(name) => format!("{name} (for example {example})"),
             None => format!("{field} (for example {example})"),
         })

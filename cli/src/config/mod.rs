@@ -1,34 +1,47 @@
 //! The one YAML file, as written → as used: read, interpolate, parse, resolve. Whatever is wrong is
 //! reported with the field, what was given and what is expected, all of it at once where possible.
 
+mod access;
 mod adapter;
 mod budgets;
+mod cors;
 mod interpolate;
+mod issuer;
 mod log;
 mod matching;
 mod problem;
+mod provider;
 mod raw;
 mod resolve;
 mod resolved;
 mod routes;
 mod scalars;
 mod secret;
+mod sign_in;
 mod template;
+mod tokens;
 mod url;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use access::{Access, Effect, Policy, Who};
 pub use adapter::Adapter;
 pub(crate) use budgets::seconds;
 pub use budgets::{Budgets, Limits};
+pub use cors::Cors;
+pub use issuer::ClaimRules;
+pub(crate) use issuer::is_plain_http;
 pub use matching::{Match, PathMatch};
 pub use problem::{Problem, Problems};
+pub use provider::Provider;
 pub use resolved::{
     Config, Enqueue, Guard, HeaderPolicy, Log, Push, Reply, Restored, Rewrite, Route, Services, Signature,
     Slack, Upstream,
 };
 pub use secret::SecretName;
+pub use sign_in::{Assertion, Login, SignIn};
+pub use tokens::{AudienceClaim, Google, Introspection, Jwt, Tokens};
 pub use url::{Scheme, Url};
 
 /// The environment that the configuration is written in terms of. A variable set to nothing counts
@@ -70,7 +83,7 @@ pub fn load(source: &Source, environment: &Environment) -> Result<Config, Proble
 pub fn parse(text: &str, directory: &Path, environment: &Environment) -> Result<Config, Problems> {
     let mut tree: serde_norway::Value = serde_norway::from_str(text)
         .map_err(|error| Problem::new("the file", format!("is not YAML: {error}")))?;
-    let unset = interpolate::interpolate(&mut tree, environment)?;
+    let variables = interpolate::interpolate(&mut tree, environment)?;
     let raw: raw::Raw = serde_path_to_error::deserialize(tree).map_err(|error| {
         let field = error.path().to_string();
         Problem::new(
@@ -78,7 +91,7 @@ pub fn parse(text: &str, directory: &Path, environment: &Environment) -> Result<
             without_values(&error.into_inner().to_string()),
         )
     })?;
-    resolve::resolve(raw, &resolve::Context { environment, unset: &unset, directory })
+    resolve::resolve(raw, &resolve::Context { environment, variables: &variables, directory })
 }
 
 /// What stands where a secret's name belongs may be the secret, and serde repeats it.

@@ -3,11 +3,14 @@
 
 use serde::Deserialize;
 
+use super::access::RawWho;
 use super::adapter::RawAdapter;
 use super::budgets::{RawBudgets, RawLimits};
+use super::cors::RawCors;
 use super::matching::RawMatch;
-use super::scalars::{Count, Span, StatusSet};
+use super::scalars::{Count, Flag, Span, StatusSet};
 use super::secret::SecretName;
+use super::sign_in::RawSignIn;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object that begins with version: 1")]
@@ -23,6 +26,7 @@ pub(super) struct Raw {
     pub(super) services: RawServices,
     pub(super) slack: Option<RawSlack>,
     pub(super) log: Option<RawLog>,
+    pub(super) sign_in: Option<RawSignIn>,
     #[serde(default)]
     pub(super) limits: RawLimits,
     #[serde(default)]
@@ -102,6 +106,10 @@ pub(super) struct RawRoute {
     pub(super) slack_kinds: std::collections::BTreeMap<String, String>,
     pub(super) adapter: Option<RawAdapter>,
     pub(super) enqueue: Option<RawEnqueue>,
+    pub(super) allow: Option<Vec<RawWho>>,
+    pub(super) deny: Option<Vec<RawWho>>,
+    pub(super) forward_token: Option<Flag>,
+    pub(super) cors: Option<RawCors>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

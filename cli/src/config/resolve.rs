@@ -3,18 +3,18 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::interpolate::Unset;
+use super::interpolate::Variables;
 use super::problem::{Problem, Problems};
 use super::raw::{Raw, RawServices, RawSlack, RawUpstream};
-use super::resolved::{Config, Services, Slack, Upstream};
+use super::resolved::{Config, Guard, Services, Slack, Upstream};
 use super::secret::SecretName;
 use super::url::{Scheme, Url};
-use super::{Environment, log, routes};
+use super::{Environment, log, routes, sign_in};
 
 /// What resolving needs beside the file.
 pub(super) struct Context<'a> {
     pub(super) environment: &'a Environment,
-    pub(super) unset: &'a Unset,
+    pub(super) variables: &'a Variables,
     /// Where adapter files are looked for.
     pub(super) directory: &'a Path,
 }
@@ -22,12 +22,28 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     /// A required value, or the problem that names the variable it would have come from.
     pub(super) fn required<T>(&self, field: &str, value: Option<T>, example: &str) -> Result<T, Problem> {
-        value.ok_or_else(|| match self.unset.get(field) {
+        value.ok_or_else(|| match self.variables.unset.get(field) {
             Some(name) => {
                 Problem::new(field, format!("{name} is not set; expected, for example, {name}={example}"))
             }
             None => Problem::new(field, format!("is missing; expected, for example, {example}")),
         })
+    }
+
+    /// Names what is missing of a group, with an example.
+    pub(super) fn missing(&self, field: &str, example: &str) -> String {
+        match self.variables.unset.get(field) {
+            Some(name) if !example.contains(' ') => format!("{name} (for example {name}={example})"),
+            Some(name) => format!("{name} ({example})"),
+            None => format!("{field} (for example {example})"),
+        }
+    }
+
+    /// A secret's variable and value, where it is one that is set.
+    pub(super) fn value<'s>(&'s self, secret: &'s SecretName) -> Option<(&'s str, &'s str)> {
+        let name = secret.variable()?;
+        let value = self.environment.get(name).filter(|value| !value.is_empty())?;
+        Some((name, value))
     }
 
     /// Whether a named secret can be had as far as this environment tells.
@@ -52,7 +68,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     {
         problems.push(Problem::given("admin", admin, "another port than listen, for example 127.0.0.1:9901"));
     }
-    problems.keep(public_url(raw.public_url));
+    let public_url = problems.keep(public_url(raw.public_url)).flatten();
     let ca_file = raw.ca_file.unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".to_owned());
     let limits = raw.limits.resolve(&mut problems);
     let budgets =
@@ -66,17 +82,38 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     let before = problems.count();
     let log = log::resolve(raw.log, context, &mut problems);
     let has_log = log.is_some() || problems.count() > before;
-    let routes = routes::resolve(raw.routes, has_slack, has_log, context, &mut problems);
+    let before = problems.count();
+    let upstream_url = upstream.as_ref().map(|upstream| &upstream.url);
+    let sign_in = sign_in::resolve(raw.sign_in, public_url.as_ref(), upstream_url, context, &mut problems);
+    if let (Some(sign_in), Some(log)) = (&sign_in, &log) {
+        sign_in::check_push_audience(sign_in, log, &mut problems);
+    }
+    let door = match (&sign_in, problems.count() > before) {
+        (_, true) => routes::Door::Unknown,
+        (None, false) => routes::Door::Closed,
+        (Some(sign_in), false) => routes::Door::Known { issuers: sign_in.issuers(), allows: sign_in.allows() },
+    };
+    let groups = routes::Groups { slack: has_slack, log: has_log, door };
+    let routes = routes::resolve(raw.routes, &groups, context, &mut problems);
+    if let Some(sign_in) = &sign_in
+        && problems.count() == before
+        && !sign_in.allows()
+        && !routes.iter().any(|route| matches!(&route.guard, Guard::Oidc(access) if access.allow.is_some()))
+    {
+        problems.push(sign_in::nobody());
+    }
     let config =
         listen.zip(admin).zip(upstream).zip(services).map(|(((listen, admin), upstream), services)| Config {
             listen,
             admin,
+            public_url,
             trusted_hops: raw.trusted_hops.map_or(0, |hops| hops.0),
             ca_file,
             upstream,
             services,
             slack,
             log,
+            sign_in,
             limits,
             budgets,
             routes,
@@ -98,13 +135,13 @@ fn admin_address(text: &str) -> Result<SocketAddr, Problem> {
     if admin.ip().is_loopback() { Ok(admin) } else { Err(Problem::given("admin", text, expected)) }
 }
 
-fn public_url(text: Option<String>) -> Result<(), Problem> {
-    let Some(text) = text else { return Ok(()) };
+fn public_url(text: Option<String>) -> Result<Option<Url>, Problem> {
+    let Some(text) = text else { return Ok(None) };
     let expected =
         "the address that users see, https or http on loopback, for example https://app.example.com";
     let url = Url::parse("public_url", &text, expected)?;
     let fine = url.path.is_empty() && (url.scheme == Scheme::Https || url.is_loopback());
-    if fine { Ok(()) } else { Err(Problem::given("public_url", url, expected)) }
+    if fine { Ok(Some(url)) } else { Err(Problem::given("public_url", url, expected)) }
 }
 
 fn upstream(raw: Option<RawUpstream>, context: &Context<'_>) -> Result<Upstream, Problem> {

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::access::Access;
 use super::adapter::Adapter;
 use super::budgets::{Budgets, Limits};
+use super::cors::Cors;
 use super::matching::Match;
 use super::secret::SecretName;
+use super::sign_in::SignIn;
 use super::url::Url;
 
 /// One service's front door.
@@ -16,6 +19,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Envoy's admin interface, on loopback.
     pub admin: SocketAddr,
+    /// How the world reaches this, without a path.
+    pub public_url: Option<Url>,
     /// How many proxies in front append to `X-Forwarded-For`; with 0 nothing the client says about
     /// forwarding is kept.
     pub trusted_hops: u32,
@@ -29,6 +34,8 @@ pub struct Config {
     pub slack: Option<Slack>,
     /// Absent unless its group is set.
     pub log: Option<Log>,
+    /// Absent unless its group is set.
+    pub sign_in: Option<SignIn>,
     /// Sizes.
     pub limits: Limits,
     /// Times.
@@ -136,6 +143,8 @@ pub struct Route {
     pub adapter: Option<Adapter>,
     /// Stores the request; the upstream answers when absent.
     pub enqueue: Option<Enqueue>,
+    /// Which other origins' pages may call it.
+    pub cors: Option<Cors>,
 }
 
 /// Who may come in.
@@ -147,8 +156,8 @@ pub enum Guard {
     Push,
     /// Everybody.
     Public,
-    /// Whoever is signed in or brings a token.
-    Oidc,
+    /// Whoever is signed in or brings a token, and may.
+    Oidc(Access),
 }
 
 /// How a request is stored and answered.
@@ -203,6 +212,7 @@ impl Config {
             });
             log.key.iter().chain(signatures)
         });
-        slack.chain(log).filter_map(SecretName::variable).collect()
+        let sign_in = self.sign_in.iter().flat_map(SignIn::secrets);
+        slack.chain(log).chain(sign_in).filter_map(SecretName::variable).collect()
     }
 }

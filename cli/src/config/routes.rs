@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::access::{self, Access, Effect, Issuers};
 use super::problem::{Problem, Problems};
 use super::raw::{NamedReply, RawEnqueue, RawGuard, RawHeaders, RawReply, RawRoute};
 use super::resolve::Context;
@@ -27,13 +28,35 @@ const SLACK_KINDS: [&str; 15] = [
     "default",
 ];
 
+/// Which groups are there.
+pub(super) struct Groups {
+    pub(super) slack: bool,
+    pub(super) log: bool,
+    pub(super) door: Door,
+}
+
+/// What stands behind `guard: oidc`.
+pub(super) enum Door {
+    /// Nobody comes in.
+    Closed,
+    /// The sign-in group has a problem, which is enough to say.
+    Unknown,
+    /// The sign-in filter.
+    Known {
+        /// Whose word is taken.
+        issuers: Issuers,
+        /// Whether a policy lets somebody in.
+        allows: bool,
+    },
+}
+
 pub(super) fn resolve(
     raw: Vec<RawRoute>,
-    slack: bool,
-    log: bool,
+    groups: &Groups,
     context: &Context<'_>,
     problems: &mut Problems,
 ) -> Vec<Route> {
+    let (slack, log) = (groups.slack, groups.log);
     let mut names = BTreeSet::new();
     let mut routes = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
@@ -43,7 +66,7 @@ pub(super) fn resolve(
             RawGuard::Push => log,
             RawGuard::Public | RawGuard::Oidc => raw.enqueue.is_none() || log,
         };
-        let Some(route) = problems.keep(route(raw, &field, context)) else { continue };
+        let Some(route) = problems.keep(route(raw, &field, &groups.door, context)) else { continue };
         if !names.insert(route.name.clone()) {
             problems.push(Problem::given(
                 &format!("{field}.name"),
@@ -56,6 +79,14 @@ pub(super) fn resolve(
                 &format!("{field}.enqueue"),
                 "needs the log, which is not set: PUBSUB_TOPIC, DEAD_LETTER_TOPIC, PUSH_AUDIENCE and PUSH_SERVICE_ACCOUNT, \
                  for example PUBSUB_TOPIC=projects/my-project/topics/lockgate",
+            ));
+        }
+        if let (Guard::Oidc(Access { allow: None, .. }), Door::Known { allows: false, .. }, true) =
+            (&route.guard, &groups.door, wanted)
+        {
+            problems.push(Problem::new(
+                &field,
+                "lets nobody in; expected allow, or a policy that allows, for example allow: [{domains: [example.com]}]",
             ));
         }
         if wanted {
@@ -73,7 +104,7 @@ pub(super) fn resolve(
     routes
 }
 
-fn route(raw: RawRoute, field: &str, context: &Context<'_>) -> Result<Route, Problem> {
+fn route(raw: RawRoute, field: &str, door: &Door, context: &Context<'_>) -> Result<Route, Problem> {
     let at = |name: &str| format!("{field}.{name}");
     let name = raw.name.unwrap_or_default();
     if name.is_empty()
@@ -107,15 +138,37 @@ fn route(raw: RawRoute, field: &str, context: &Context<'_>) -> Result<Route, Pro
     if raw.guard != RawGuard::Slack && !raw.slack_kinds.is_empty() {
         return Err(Problem::new(&at("slack_kinds"), "expected only beside guard: slack"));
     }
+    let forward_token = raw.forward_token.is_some_and(|flag| flag.0);
+    if raw.guard != RawGuard::Oidc {
+        let given = [("allow", raw.allow.is_some()), ("deny", raw.deny.is_some()), ("forward_token", forward_token)];
+        if let Some((name, _)) = given.iter().find(|(_, given)| *given) {
+            return Err(Problem::new(&at(name), "expected only beside guard: oidc"));
+        }
+    }
+    if forward_token && enqueue.is_some() {
+        return Err(Problem::new(&at("forward_token"), "expected only without enqueue: tokens are never stored"));
+    }
+    if raw.cors.is_some() && !matches!(raw.guard, RawGuard::Oidc | RawGuard::Public) {
+        return Err(Problem::new(&at("cors"), "expected only beside guard: oidc or public"));
+    }
+    let cors = raw.cors.map(|cors| cors.resolve(&at("cors"), &matching, context)).transpose()?;
     let guard = match raw.guard {
         RawGuard::Slack => Guard::Slack(slack_kinds(raw.slack_kinds, &at("slack_kinds"), enqueue.is_some())?),
         RawGuard::Push => Guard::Push,
         RawGuard::Public => Guard::Public,
-        RawGuard::Oidc => Guard::Oidc,
+        RawGuard::Oidc => Guard::Oidc(match door {
+            Door::Known { issuers, .. } => {
+                let list = |name, effect, raw| access::list(&at(name), effect, raw, issuers, context);
+                let allow = raw.allow.map(|raw| list("allow", Effect::Allow, raw)).transpose()?;
+                let deny = raw.deny.map(|raw| list("deny", Effect::Deny, raw)).transpose()?;
+                Access { allow, deny: deny.unwrap_or_default(), forward_token }
+            }
+            Door::Closed | Door::Unknown => Access::default(),
+        }),
     };
     let adapter =
         raw.adapter.map(|adapter| adapter.resolve(&at("adapter"), context.directory)).transpose()?;
-    Ok(Route { name, matching, guard, adapter, enqueue })
+    Ok(Route { name, matching, guard, adapter, enqueue, cors })
 }
 
 fn reserved(matching: &Match) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// A time: `540s`, `2.8s`, `900ms`, `10m`.
+/// A time: `540s`, `2.8s`, `900ms`, `10m`, `12h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span(pub(super) Duration);
 
@@ -20,17 +20,30 @@ pub(super) struct Count(pub(super) u32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StatusSet(pub(super) String);
 
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flag(pub(super) bool);
+
+/// Texts: a list, or one text with commas between them, as a variable has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Texts(pub(super) Vec<String>);
+
+/// The longest time that is of use anywhere, in milliseconds: 30 days.
+const LONGEST: f64 = 2_592_000_000.0;
+
 fn parse_span(text: &str) -> Option<Duration> {
     let (number, milliseconds) = if let Some(number) = text.strip_suffix("ms") {
         (number, 1.0)
     } else if let Some(number) = text.strip_suffix('s') {
         (number, 1_000.0)
+    } else if let Some(number) = text.strip_suffix('m') {
+        (number, 60_000.0)
     } else {
-        (text.strip_suffix('m')?, 60_000.0)
+        (text.strip_suffix('h')?, 3_600_000.0)
     };
     let value: f64 = number.parse().ok()?;
     let total = (value * milliseconds).round();
-    (number.starts_with(|c: char| c.is_ascii_digit()) && (1.0..=86_400_000.0).contains(&total))
+    (number.starts_with(|c: char| c.is_ascii_digit()) && (1.0..=LONGEST).contains(&total))
         .then(|| Duration::from_millis(total as u64))
 }
 
@@ -64,16 +77,37 @@ macro_rules! from_scalar {
     };
 }
 
-from_scalar!(Span, parse_span, "a time with its unit, for example 540s, 2.8s or 900ms");
+from_scalar!(Span, parse_span, "a time with its unit, for example 540s, 2.8s, 900ms or 12h");
 from_scalar!(Size, parse_size, "a number of bytes, for example 1MiB, 64KiB or 4096");
 from_scalar!(Count, |text: &str| text.parse().ok(), "a whole number, for example 2");
+from_scalar!(Flag, |text: &str| text.parse().ok(), "true or false");
 from_scalar!(StatusSet, parse_status, "a status or a class of them, for example 429 or 5xx");
 
 fn scalar_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     match serde_norway::Value::deserialize(deserializer)? {
         serde_norway::Value::String(text) => Ok(text),
         serde_norway::Value::Number(number) => Ok(number.to_string()),
+        serde_norway::Value::Bool(flag) => Ok(flag.to_string()),
         _ => Ok(String::new()),
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = || D::Error::custom("expected a list of texts, or one text with commas between them");
+        match serde_norway::Value::deserialize(deserializer)? {
+            serde_norway::Value::String(text) => {
+                let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+                Ok(Self(texts.map(str::to_owned).collect()))
+            }
+            serde_norway::Value::Sequence(items) => {
+                // An item whose variable is not set is no item; whether any are left is asked later.
+                let items = items.into_iter().filter(|item| !item.is_null());
+                let texts = items.map(|item| item.as_str().map(str::to_owned).ok_or_else(expected));
+                Ok(Self(texts.collect::<Result<_, _>>()?))
+            }
+            _ => Err(expected()),
+        }
     }
 }
 
@@ -86,9 +120,25 @@ mod tests {
         assert_eq!(parse_span("2.8s"), Some(Duration::from_millis(2800)));
         assert_eq!(parse_span("900ms"), Some(Duration::from_millis(900)));
         assert_eq!(parse_span("10m"), Some(Duration::from_secs(600)));
-        for wrong in ["", "5", "s", "-1s", "0s", "1h", "NaNs", "infs", "1e99s"] {
+        assert_eq!(parse_span("12h"), Some(Duration::from_secs(43_200)));
+        for wrong in ["", "5", "s", "-1s", "0s", "1d", "721h", "NaNs", "infs", "1e99s"] {
             assert_eq!(parse_span(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn texts_are_a_list_or_have_commas_between_them() {
+        let read = |yaml: &str| serde_norway::from_str::<Texts>(yaml).map(|texts| texts.0);
+        assert_eq!(read("a.com, b.com,").unwrap(), ["a.com", "b.com"]);
+        assert_eq!(read("[a.com, 'b,c']").unwrap(), ["a.com", "b,c"]);
+        assert_eq!(read("[null]").unwrap(), Vec::<String>::new());
+        assert!(read("{a: b}").is_err() && read("[[a]]").is_err() && read("1").is_err());
+    }
+
+    #[test]
+    fn a_flag_may_come_from_a_variable() {
+        let read = |yaml: &str| serde_norway::from_str::<Flag>(yaml).map(|flag| flag.0).ok();
+        assert_eq!(["true", "'false'", "'yes'", "1"].map(read), [Some(true), Some(false), None, None]);
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn join(field: &str, key: &str) -> String {
     format!("{field}.{key}")
 }
 
-fn is_pointer(pointer: &str) -> bool {
+pub(super) fn is_pointer(pointer: &str) -> bool {
     let escapes_fine = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     (pointer.is_empty() || pointer.starts_with('/')) && escapes_fine
 }

@@ -21,19 +21,21 @@ pub(super) fn clusters(config: &Config) -> Vec<Value> {
         upstream(config),
         json!({"name": REFUSED, "type": "STATIC", "load_assignment": {"cluster_name": REFUSED}}),
     ];
-    if config.slack.is_some() || config.log.is_some() {
-        clusters.push(callout(CALLOUT_HTTPS, Some(&config.ca_file)));
+    if config.slack.is_some() || config.log.is_some() || config.sign_in.is_some() {
+        // Google is near; a provider may be on the other side of the world.
+        let connect_timeout = if config.sign_in.is_some() { "2s" } else { "0.8s" };
+        clusters.push(callout(CALLOUT_HTTPS, connect_timeout, Some(&config.ca_file)));
         if calls_plain_http(config) {
-            clusters.push(callout(CALLOUT_HTTP, None));
+            clusters.push(callout(CALLOUT_HTTP, connect_timeout, None));
         }
     }
     clusters
 }
 
 /// The filter chooses the host by `:authority`.
-fn callout(name: &str, ca_file: Option<&str>) -> Value {
+fn callout(name: &str, connect_timeout: &str, ca_file: Option<&str>) -> Value {
     let mut cluster = named_hosts(name);
-    set(&mut cluster, "connect_timeout", "0.8s".into());
+    set(&mut cluster, "connect_timeout", connect_timeout.into());
     let protocol = json!({"explicit_http_config": {"http_protocol_options": {}}});
     finish(&mut cluster, protocol, ca_file);
     cluster

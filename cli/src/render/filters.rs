@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Modules, plugins, typed};
+use super::{Modules, cors, door, plugins, typed};
 use crate::config::Config;
 
 /// A filter of the chain, named for the route table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Filter {
+    /// Takes a provider's word that somebody signed out.
+    BackChannelLogout,
     SlackSignature,
     PubsubPlayback,
     /// Before the log.
@@ -21,7 +23,8 @@ pub(super) enum Filter {
 }
 
 impl Filter {
-    const CHAIN: [Self; 5] = [
+    const CHAIN: [Self; 6] = [
+        Self::BackChannelLogout,
         Self::SlackSignature,
         Self::PubsubPlayback,
         Self::FormToJson,
@@ -32,6 +35,7 @@ impl Filter {
     /// Its name in the chain.
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::BackChannelLogout => "lockgate.back-channel-logout",
             Self::SlackSignature => "lockgate.slack-signature",
             Self::PubsubPlayback => "lockgate.pubsub-playback",
             Self::FormToJson => "lockgate.form-to-json",
@@ -43,6 +47,7 @@ impl Filter {
     /// Which of the module's filters it is.
     fn root_id(self) -> &'static str {
         match self {
+            Self::BackChannelLogout => "oidc-back-channel",
             Self::SlackSignature => "slack-signature",
             Self::PubsubPlayback => "pubsub-playback",
             Self::FormToJson | Self::FormToJsonRestored => "form-to-json",
@@ -54,6 +59,8 @@ impl Filter {
     /// one that parses whole bodies stands alone, so that a trap there strands no waiting request.
     fn vm_id(self) -> &'static str {
         match self {
+            // What it learns, the guard must find in the data that a VM's id keeps together.
+            Self::BackChannelLogout => DOOR_VM,
             Self::SlackSignature | Self::PubsubPlayback | Self::PubsubEnqueue => "lockgate.log",
             Self::FormToJson | Self::FormToJsonRestored => "lockgate.adapter",
         }
@@ -63,14 +70,31 @@ impl Filter {
 /// The guard's name in the chain.
 pub(super) const GUARD: &str = "lockgate.guard";
 
-/// The chain: the guard, the filters that some route uses, the router.
+/// The sign-in filter's VMs. No other filter shares them, since they parse no bodies of strangers.
+const DOOR_VM: &str = "lockgate.door";
+
+/// The chain: the guard, the filters that some route uses, the router. CORS stands before the guard:
+/// a preflight has no session, and the guard's refusals must be readable for the page that called.
 pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>) -> Vec<Value> {
-    let mut chain = vec![guard()];
+    let mut chain: Vec<Value> = cors::filter(config).into_iter().collect();
+    chain.push(match &config.sign_in {
+        Some(sign_in) => {
+            let plugin = Plugin {
+                name: GUARD,
+                root_id: "oidc",
+                vm_id: DOOR_VM,
+                reads_body: false,
+                configuration: door::plugin(config, sign_in),
+            };
+            plugin.render(config, modules)
+        }
+        None => nobody(),
+    });
     chain.extend(
         Filter::CHAIN
             .iter()
             .filter(|filter| used.contains(filter))
-            .map(|&filter| wasm(filter, config, modules)),
+            .map(|&filter| off(filter, config, modules)),
     );
     chain.push(json!({
         "name": "envoy.filters.http.router",
@@ -83,8 +107,8 @@ pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>)
 }
 
 /// Lets nobody in: an allow list without an entry. It is on for every route that does not say
-/// otherwise, and sign-in will take its place.
-fn guard() -> Value {
+/// otherwise, where there is no sign-in.
+fn nobody() -> Value {
     json!({
         "name": GUARD,
         "typed_config": typed(
@@ -94,33 +118,55 @@ fn guard() -> Value {
     })
 }
 
-fn wasm(filter: Filter, config: &Config, modules: &Modules) -> Value {
-    let variables: Vec<&str> = config.variables().into_iter().collect();
-    let mut vm = json!({
-        "vm_id": filter.vm_id(),
-        "runtime": "envoy.wasm.runtime.v8",
-        "code": {"local": {"filename": modules.file()}},
-    });
-    if !variables.is_empty()
-        && let Value::Object(vm) = &mut vm
-    {
-        vm.insert("environment_variables".to_owned(), json!({"host_env_keys": variables}));
+/// A filter that a route must switch on.
+fn off(filter: Filter, config: &Config, modules: &Modules) -> Value {
+    let plugin = Plugin {
+        name: filter.name(),
+        root_id: filter.root_id(),
+        vm_id: filter.vm_id(),
+        reads_body: true,
+        configuration: plugins::plugin(filter, config),
+    };
+    let mut rendered = plugin.render(config, modules);
+    if let Value::Object(rendered) = &mut rendered {
+        rendered.shift_insert(1, "disabled".to_owned(), true.into());
     }
-    json!({
-        "name": filter.name(),
-        "disabled": true,
-        "typed_config": typed("envoy.extensions.filters.http.wasm.v3.Wasm", json!({"config": {
-            "name": filter.name(),
-            "root_id": filter.root_id(),
-            // Headers are held until the body is read; Envoy passes no body on otherwise.
-            "allow_on_headers_stop_iteration": true,
-            "failure_policy": "FAIL_RELOAD",
-            "reload_config": {"backoff": {"base_interval": "0.1s"}},
-            "configuration": typed(
-                "google.protobuf.StringValue",
-                json!({"value": plugins::plugin(filter, config).to_string()}),
-            ),
-            "vm_config": vm,
-        }})),
-    })
+    rendered
+}
+
+/// A WebAssembly filter.
+struct Plugin {
+    name: &'static str,
+    root_id: &'static str,
+    vm_id: &'static str,
+    /// Headers are held until the body is read; Envoy passes no body on otherwise.
+    reads_body: bool,
+    configuration: Value,
+}
+
+impl Plugin {
+    fn render(self, config: &Config, modules: &Modules) -> Value {
+        let mut vm = json!({
+            "vm_id": self.vm_id,
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": {"local": {"filename": modules.file(config)}},
+        });
+        let variables: Vec<&str> = config.variables().into_iter().collect();
+        if let (Value::Object(vm), false) = (&mut vm, variables.is_empty()) {
+            vm.insert("environment_variables".to_owned(), json!({"host_env_keys": variables}));
+        }
+        let mut wasm = json!({"name": self.name, "root_id": self.root_id});
+        if let Value::Object(wasm) = &mut wasm {
+            if self.reads_body {
+                wasm.insert("allow_on_headers_stop_iteration".to_owned(), true.into());
+            }
+            wasm.insert("failure_policy".to_owned(), "FAIL_RELOAD".into());
+            wasm.insert("reload_config".to_owned(), json!({"backoff": {"base_interval": "0.1s"}}));
+            let text = json!({"value": self.configuration.to_string()});
+            wasm.insert("configuration".to_owned(), typed("google.protobuf.StringValue", text));
+            wasm.insert("vm_config".to_owned(), vm);
+        }
+        let kind = "envoy.extensions.filters.http.wasm.v3.Wasm";
+        json!({"name": self.name, "typed_config": typed(kind, json!({"config": wasm}))})
+    }
 }

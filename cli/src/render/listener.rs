@@ -45,7 +45,7 @@ fn connection_manager(config: &Config, modules: &Modules) -> Value {
                 "name": "envoy.http.early_header_mutation.header_mutation",
                 "typed_config": typed(
                     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                    json!({"mutations": removed_headers(config.trusted_hops)}),
+                    json!({"mutations": removed_headers(config)}),
                 ),
             }],
             "max_request_headers_kb": config.limits.headers_kib,
@@ -75,16 +75,19 @@ fn connection_manager(config: &Config, modules: &Modules) -> Value {
 
 /// What a client could make a filter, Envoy or the upstream believe. It is removed before the first
 /// route is chosen, on every path.
-fn removed_headers(trusted_hops: u32) -> Vec<Value> {
+fn removed_headers(config: &Config) -> Vec<Value> {
     let prefix =
         |prefix: &str| json!({"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": true}}});
     let name = |name: &str| json!({"remove": name});
     // `x-envoy-*` would change timeouts and retries; the next two name another path than was judged.
     let mut removed =
         vec![prefix("x-lockgate-"), prefix("x-envoy-"), name("x-original-url"), name("x-rewrite-url")];
-    if trusted_hops == 0 {
+    if config.trusted_hops == 0 {
         removed.extend([prefix("x-forwarded-"), name("forwarded"), name("x-real-ip")]);
     }
+    let identity = config.sign_in.iter().flat_map(|sign_in| &sign_in.headers);
+    let others = identity.filter(|(header, _)| !header.starts_with("x-lockgate-"));
+    removed.extend(others.map(|(header, _)| name(header)));
     removed
 }
 

@@ -2,6 +2,8 @@
 
 mod access_log;
 mod clusters;
+mod cors;
+mod door;
 mod filters;
 mod listener;
 mod matching;
@@ -22,23 +24,29 @@ pub const STAT_PREFIX: &str = "lockgate";
 pub const HEALTH: &str = "/_lockgate/health";
 
 /// The module with every filter of the write-ahead log.
-const MODULE: &str = "log.wasm";
+const LOG: &str = "log.wasm";
+
+/// The module with every filter.
+const ALL: &str = "lockgate.wasm";
 
 /// Where the filters' code is.
 #[derive(Clone, Debug)]
 pub struct Modules(PathBuf);
 
 impl Modules {
-    /// A directory with `log.wasm`, or a module of another name.
+    /// A directory with `log.wasm` and `lockgate.wasm`, or one module that is used whatever its name.
     pub fn at(path: &Path) -> Self {
-        match path.extension() {
-            Some(extension) if extension == "wasm" => Self(path.to_owned()),
-            _ => Self(path.join(MODULE)),
-        }
+        Self(path.to_owned())
     }
 
-    fn file(&self) -> String {
-        self.0.to_string_lossy().into_owned()
+    /// What is not configured is not loaded: each byte of a module is compiled before the first answer.
+    fn file(&self, config: &Config) -> String {
+        let module = if config.sign_in.is_some() { ALL } else { LOG };
+        let path = match self.0.extension() {
+            Some(extension) if extension == "wasm" => self.0.clone(),
+            _ => self.0.join(module),
+        };
+        path.to_string_lossy().into_owned()
     }
 }
 

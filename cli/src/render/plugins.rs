@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::door;
 use super::filters::Filter;
 use crate::config::{
     Adapter, Config, Enqueue, Guard, HeaderPolicy, Log, Match, PathMatch, Reply, Rewrite, Route, Scheme,
-    Signature, Slack,
+    SignIn, Signature, Slack, is_plain_http,
 };
 
 /// The largest result that form-to-json takes as its limit, in bytes.
 const LARGEST_OUTPUT: u64 = 8 << 20;
 
 pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
+    if let (Filter::BackChannelLogout, Some(sign_in)) = (filter, &config.sign_in) {
+        return door::back_channel(config, sign_in);
+    }
     let calls = !matches!(filter, Filter::FormToJson | Filter::FormToJsonRestored);
     let mut plugin = Map::new();
     plugin.insert("version".to_owned(), 1.into());
@@ -27,15 +31,32 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
             config.slack.iter().flat_map(|slack| slack_signature(config, slack)).collect()
         }
         Filter::PubsubPlayback => log.iter().flat_map(|log| pubsub_playback(config, log)).collect(),
+        Filter::BackChannelLogout => Vec::new(),
         Filter::FormToJson => near_adapters(config),
         Filter::FormToJsonRestored => log.iter().flat_map(|log| far_adapters(config, log)).collect(),
         Filter::PubsubEnqueue => log.iter().flat_map(|log| pubsub_enqueue(config, log)).collect(),
     };
+    if let (Filter::PubsubPlayback, Some(assertion)) = (filter, restored_assertion(config)) {
+        plugin.insert("assertion".to_owned(), assertion);
+    }
     plugin.insert("rules".to_owned(), rules.into());
     Value::Object(plugin)
 }
 
-fn services(config: &Config) -> Value {
+/// A restored request says again who sent it, in a statement of its own. Only the seal of an envelope
+/// vouches for that, so there is none without the log's key.
+fn restored_assertion(config: &Config) -> Option<Value> {
+    let assertion = config.sign_in.as_ref()?.assertion.as_ref()?;
+    config.log.as_ref()?.key.as_ref()?;
+    Some(json!({
+        "keys": assertion.keys.to_json(),
+        "issuer": config.public_url.as_ref()?.to_string(),
+        "audience": assertion.audience,
+        "lifetime_s": assertion.lifetime.as_secs(),
+    }))
+}
+
+pub(super) fn services(config: &Config) -> Value {
     let services = &config.services;
     json!({
         "pubsub": services.pubsub.to_string(),
@@ -148,6 +169,9 @@ fn pubsub_enqueue(config: &Config, log: &Log) -> Vec<Value> {
             Guard::Slack(_) => {
                 (Some("slack-signature"), budgets.enqueue_deadline(budgets.slack, budgets.slack_wait))
             }
+            Guard::Oidc(_) if config.sign_in.is_some() => {
+                (Some("oidc"), budgets.enqueue_deadline(budgets.enqueue, Duration::ZERO))
+            }
             _ => (None, budgets.enqueue_deadline(budgets.enqueue, Duration::ZERO)),
         };
         let adapter = route.adapter.as_ref().map(|_| "form-to-json");
@@ -194,8 +218,9 @@ fn store(rule: &mut Value, enqueue: &Enqueue) {
 pub(super) fn calls_plain_http(config: &Config) -> bool {
     let services = &config.services;
     let keys = config.log.iter().map(|log| &log.push.jwks_uri);
-    keys.chain([&services.pubsub, &services.secret_manager, &services.metadata])
-        .any(|url| url.scheme == Scheme::Http)
+    let mut services = keys.chain([&services.pubsub, &services.secret_manager, &services.metadata]);
+    let mut issuers = config.sign_in.iter().flat_map(SignIn::addresses);
+    services.any(|url| url.scheme == Scheme::Http) || issuers.any(is_plain_http)
 }
 
 fn insert(object: &mut Value, name: &str, value: Value) {

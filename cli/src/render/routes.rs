@@ -10,24 +10,29 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::clusters::{REFUSED, UPSTREAM};
+use super::cors::{self, CORS};
 use super::filters::{Filter, GUARD};
 use super::matching::route_match;
-use super::{HEALTH, typed};
-use crate::config::{Config, Guard, Match, PathMatch, Route, seconds};
+use super::{HEALTH, door, typed};
+use crate::config::{Config, Guard, Match, PathMatch, Route, SignIn, seconds};
 
 /// The table, and the filters that it uses.
 pub(super) fn table(config: &Config) -> (Vec<Value>, BTreeSet<Filter>) {
-    let configured: Vec<Entry> = config.routes.iter().map(|route| entry(route, config)).collect();
-    let used = configured.iter().flat_map(|entry| entry.filters.iter().copied()).collect();
-    let routes = restored(config)
+    let entries: Vec<Entry> = restored(config)
         .into_iter()
-        .chain(config.routes.iter().filter_map(|route| slack_pass(route, config)))
-        .chain(config.routes.iter().filter_map(|route| adapted(route, config)))
         .chain([path_parameters()])
-        .chain(own_paths())
-        .chain(configured)
-        .chain([everything_else(config)]);
-    (routes.map(Entry::render).collect(), used)
+        .chain(own_paths(config))
+        .chain(config.routes.iter().flat_map(|route| lines(route, config)))
+        .chain(everything_else(config))
+        .collect();
+    let used = entries.iter().flat_map(|entry| entry.filters.iter().copied()).collect();
+    (entries.into_iter().map(Entry::render).collect(), used)
+}
+
+/// What a route becomes. The way on for marked requests stands directly before the route: further up it
+/// could meet requests of a route between.
+fn lines(route: &Route, config: &Config) -> Vec<Entry> {
+    preflight(route).into_iter().chain(way_on(route, config)).chain([entry(route, config)]).collect()
 }
 
 /// One line of the table.
@@ -39,12 +44,21 @@ struct Entry {
     /// Somebody else stands guard, or nobody.
     guard_off: bool,
     filters: Vec<Filter>,
+    cors: Option<Value>,
 }
 
 impl Entry {
+    /// With the guard on, and without a filter.
+    fn new(name: &str, matching: Value, action: (&'static str, Value)) -> Self {
+        Self { name: name.to_owned(), matching, action, guard_off: false, filters: Vec::new(), cors: None }
+    }
+
     fn render(self) -> Value {
         let kind = "envoy.config.route.v3.FilterConfig";
         let mut per_filter = Map::new();
+        if let Some(policy) = self.cors {
+            per_filter.insert(CORS.to_owned(), policy);
+        }
         if self.guard_off {
             per_filter.insert(GUARD.to_owned(), typed(kind, json!({"disabled": true})));
         }
@@ -64,66 +78,71 @@ impl Entry {
 /// `/slack/command` must not meet that route's enqueueing again.
 fn restored(config: &Config) -> Vec<Entry> {
     let Some(log) = &config.log else { return Vec::new() };
-    let any = Match { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), hosts: Vec::new() };
     let marked = |marks: &[&str]| {
-        let mut matching = route_match(&any);
+        let mut matching = json!({"prefix": "/"});
         with_marks(&mut matching, marks);
         matching
     };
     let marks: &[&str] = if log.adapts() { &[PLAYED_BACK, ADAPTED] } else { &[PLAYED_BACK] };
-    let mut entries = vec![Entry {
-        name: "restored".to_owned(),
-        matching: marked(marks),
-        action: upstream(config, config.budgets.playback(), false),
-        guard_off: false,
-        filters: Vec::new(),
-    }];
+    let on = Entry::new("restored", marked(marks), upstream(config, config.budgets.playback(), false));
+    let mut entries = vec![on];
     if log.adapts() {
-        entries.push(Entry {
-            name: "restored-not-adapted".to_owned(),
-            matching: marked(&[PLAYED_BACK]),
-            action: refused(config.budgets.playback()),
-            guard_off: false,
-            filters: Vec::new(),
-        });
+        let matching = marked(&[PLAYED_BACK]);
+        entries.push(Entry::new("restored-not-adapted", matching, refused(config.budgets.playback())));
     }
     entries
 }
 
-/// What Slack needs answered at once goes on to the upstream, verified.
-fn slack_pass(route: &Route, config: &Config) -> Option<Entry> {
-    if !matches!(route.guard, Guard::Slack(_)) {
-        return None;
-    }
+/// Where a route's requests go once its filters have left their marks. What they answer, what is to go
+/// on in another shape, and who was not let in has no other way.
+fn way_on(route: &Route, config: &Config) -> Option<Entry> {
     let mut matching = route_match(&route.matching);
-    let mut marks = vec![("lockgate_disposition", "pass"), ("lockgate_slack_signature", "passed")];
-    if route.adapter.is_some() {
-        marks.push(("lockgate_form_to_json", "passed"));
-    }
-    with_values(&mut matching, &marks);
-    Some(Entry {
-        name: format!("{}-pass", route.name),
-        matching,
-        action: upstream(config, config.budgets.slack, false),
-        guard_off: false,
-        filters: Vec::new(),
-    })
+    let (suffix, action) = match &route.guard {
+        // What Slack needs answered at once goes on, verified.
+        Guard::Slack(_) => {
+            let mut marks = vec![("lockgate_disposition", "pass"), ("lockgate_slack_signature", "passed")];
+            if route.adapter.is_some() {
+                marks.push((ADAPTED, "passed"));
+            }
+            with_values(&mut matching, &marks);
+            ("pass", upstream(config, config.budgets.slack, false))
+        }
+        Guard::Push => return None,
+        Guard::Oidc(_) | Guard::Public if route.enqueue.is_some() => return None,
+        guard => {
+            let admits = matches!(guard, Guard::Oidc(_)) && config.sign_in.is_some();
+            let marks = [(admits, ADMITTED), (route.adapter.is_some(), ADAPTED)];
+            let marks: Vec<&str> = marks.into_iter().filter(|(set, _)| *set).map(|(_, mark)| mark).collect();
+            with_marks(&mut matching, &marks);
+            let suffix = match (marks.is_empty(), route.adapter.is_some()) {
+                (true, _) => return None,
+                (false, true) => "adapted",
+                (false, false) => "admitted",
+            };
+            (suffix, upstream(config, config.budgets.request, route.adapter.is_none()))
+        }
+    };
+    Some(Entry::new(&format!("{}-{suffix}", route.name), matching, action))
 }
 
-/// What goes on to the upstream in another shape, goes on in no other.
-fn adapted(route: &Route, config: &Config) -> Option<Entry> {
-    if route.adapter.is_none() || is_answered_by_a_filter(route) {
+/// A browser asks with OPTIONS before it sends another method, so a route that has `methods` would not
+/// meet the question. The guard stays on: what is no preflight has no business here.
+fn preflight(route: &Route) -> Option<Entry> {
+    let Match { path, methods, hosts } = &route.matching;
+    let cors = route.cors.as_ref()?;
+    if methods.is_empty() || methods.iter().any(|method| method == "OPTIONS") {
         return None;
     }
-    let mut matching = route_match(&route.matching);
-    with_marks(&mut matching, &[ADAPTED]);
-    Some(Entry {
-        name: format!("{}-adapted", route.name),
-        matching,
-        action: upstream(config, config.budgets.request, false),
-        guard_off: false,
-        filters: Vec::new(),
-    })
+    let question = Match { path: path.clone(), methods: vec!["OPTIONS".to_owned()], hosts: hosts.clone() };
+    let mut matching = route_match(&question);
+    if let Some(headers) = matching.get_mut("headers").and_then(Value::as_array_mut) {
+        headers.push(json!({"name": "origin", "present_match": true}));
+        headers.push(json!({
+            "name": "access-control-request-method",
+            "string_match": {"safe_regex": {"regex": methods.join("|")}},
+        }));
+    }
+    Some(Entry { cors: Some(cors::policy(cors)), ..Entry::new(&format!("{}-preflight", route.name), matching, refused(DOOR)) })
 }
 
 fn is_answered_by_a_filter(route: &Route) -> bool {
@@ -133,37 +152,43 @@ fn is_answered_by_a_filter(route: &Route) -> bool {
 /// `/public/..;/admin`: Envoy before 1.40 does not resolve such a segment, and some servers do.
 fn path_parameters() -> Entry {
     Entry {
-        name: "path-parameters".to_owned(),
-        matching: json!({"safe_regex": {"regex": r"(?i).*/(\.|%2e){1,2}(;|%3b).*"}}),
-        action: (
-            "direct_response",
-            json!({"status": 400, "body": {"inline_string": "The path cannot be resolved.\n"}}),
-        ),
         guard_off: true,
-        filters: Vec::new(),
+        ..Entry::new(
+            "path-parameters",
+            json!({"safe_regex": {"regex": r"(?i).*/(\.|%2e){1,2}(;|%3b).*"}}),
+            (
+                "direct_response",
+                json!({"status": 400, "body": {"inline_string": "The path cannot be resolved.\n"}}),
+            ),
+        )
     }
 }
 
-/// The door's own paths come before the configured ones, so that none of those can hide them.
-fn own_paths() -> Vec<Entry> {
+/// The door's own paths come before the configured ones, so that none of those can hide them. What is
+/// not answered here, the guard answers.
+fn own_paths(config: &Config) -> Vec<Entry> {
     let health = |name: &str, path: &str| Entry {
-        name: name.to_owned(),
-        matching: json!({"path": path}),
-        action: ("direct_response", json!({"status": 204})),
         guard_off: true,
-        filters: Vec::new(),
+        ..Entry::new(name, json!({"path": path}), ("direct_response", json!({"status": 204})))
     };
-    vec![
-        health("health", "/health"),
-        health("lockgate-health", HEALTH),
+    let back_channel = config.sign_in.as_ref().is_some_and(SignIn::has_back_channel).then(|| {
+        let matching = Match {
+            path: PathMatch::Exact(door::BACK_CHANNEL.to_owned()),
+            methods: vec!["POST".to_owned()],
+            hosts: Vec::new(),
+        };
         Entry {
-            name: "lockgate".to_owned(),
-            matching: json!({"path_separated_prefix": "/_lockgate"}),
-            action: refused(Duration::from_secs(10)),
-            guard_off: false,
-            filters: Vec::new(),
-        },
-    ]
+            guard_off: true,
+            filters: vec![Filter::BackChannelLogout],
+            ..Entry::new("back-channel-logout", route_match(&matching), refused(DOOR))
+        }
+    });
+    let rest = Entry::new("lockgate", json!({"path_separated_prefix": "/_lockgate"}), refused(DOOR));
+    [health("health", "/health"), health("lockgate-health", HEALTH)]
+        .into_iter()
+        .chain(back_channel)
+        .chain([rest])
+        .collect()
 }
 
 fn entry(route: &Route, config: &Config) -> Entry {
@@ -182,30 +207,51 @@ fn entry(route: &Route, config: &Config) -> Entry {
             (true, 2 * budgets.playback_check)
         }
         Guard::Public => (true, budgets.enqueue),
-        Guard::Oidc => (false, budgets.enqueue),
+        Guard::Oidc(_) if config.sign_in.is_some() => (false, DOOR + budgets.enqueue),
+        Guard::Oidc(_) => (false, budgets.enqueue),
     };
     filters.extend(route.adapter.is_some().then_some(Filter::FormToJson));
     filters.extend(route.enqueue.is_some().then_some(Filter::PubsubEnqueue));
-    let action = match is_answered_by_a_filter(route) || route.adapter.is_some() {
-        true => refused(budget),
-        false => upstream(config, budgets.request, true),
+    let admitted = matches!(route.guard, Guard::Oidc(_)) && config.sign_in.is_some();
+    let action = if is_answered_by_a_filter(route) || route.adapter.is_some() {
+        refused(budget)
+    } else if admitted {
+        not_admitted()
+    } else {
+        upstream(config, budgets.request, true)
     };
-    Entry { name: route.name.clone(), matching: route_match(&route.matching), action, guard_off, filters }
+    Entry {
+        name: route.name.clone(),
+        matching: route_match(&route.matching),
+        action,
+        guard_off,
+        filters,
+        cors: route.cors.as_ref().map(cors::policy),
+    }
 }
 
-fn everything_else(config: &Config) -> Entry {
-    Entry {
-        name: "everything-else".to_owned(),
-        matching: json!({"prefix": "/"}),
-        action: upstream(config, config.budgets.request, true),
-        guard_off: false,
-        filters: Vec::new(),
+fn everything_else(config: &Config) -> Vec<Entry> {
+    let everything = || json!({"prefix": "/"});
+    let on = upstream(config, config.budgets.request, true);
+    if config.sign_in.is_none() {
+        return vec![Entry::new("everything-else", everything(), on)];
     }
+    let mut marked = everything();
+    with_marks(&mut marked, &[ADMITTED]);
+    vec![
+        Entry::new("everything-else-admitted", marked, on),
+        Entry::new("everything-else", everything(), not_admitted()),
+    ]
 }
 
 /// Marks in filter state, and the value that each filter writes there.
 const PLAYED_BACK: &str = "lockgate_pubsub_playback";
 const ADAPTED: &str = "lockgate_form_to_json";
+const ADMITTED: &str = "lockgate_oidc";
+
+/// Longest life of a request that the sign-in filter answers or holds: what it asks a provider for
+/// takes 5 s, and a secret may have to be fetched before.
+const DOOR: Duration = Duration::from_secs(10);
 
 fn with_marks(matching: &mut Value, names: &[&str]) {
     let marks: Vec<(&str, &str)> = names.iter().map(|&name| (name, "passed")).collect();
@@ -233,6 +279,20 @@ fn refused(longest: Duration) -> (&'static str, Value) {
     )
 }
 
+/// Where a request stands until the sign-in filter has left its mark. Whether a connection may be
+/// upgraded is decided here, by the first route.
+fn not_admitted() -> (&'static str, Value) {
+    let (kind, mut action) = refused(DOOR);
+    allow_upgrades(&mut action);
+    (kind, action)
+}
+
+fn allow_upgrades(action: &mut Value) {
+    if let Value::Object(action) = action {
+        action.insert("upgrade_configs".to_owned(), json!([{"upgrade_type": "websocket"}]));
+    }
+}
+
 fn upstream(config: &Config, longest: Duration, upgrades: bool) -> (&'static str, Value) {
     let mut action = json!({
         "cluster": UPSTREAM,
@@ -249,8 +309,8 @@ fn upstream(config: &Config, longest: Duration, upgrades: bool) -> (&'static str
             "per_try_timeout": seconds(config.budgets.upstream.min(longest)),
         },
     });
-    if let (Value::Object(action), true) = (&mut action, upgrades) {
-        action.insert("upgrade_configs".to_owned(), json!([{"upgrade_type": "websocket"}]));
+    if upgrades {
+        allow_upgrades(&mut action);
     }
     ("route", action)
 }

@@ -6,6 +6,10 @@ use lockgate_common::flow::Definition;
 use lockgate_common::shell;
 
 const FILTERS: &[Definition] = &[
+    #[cfg(feature = "oidc")]
+    oidc::FILTER,
+    #[cfg(feature = "oidc")]
+    oidc::BACK_CHANNEL,
     #[cfg(feature = "slack-signature")]
     slack_signature::FILTER,
     #[cfg(feature = "pubsub-playback")]

@@ -7,14 +7,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lockgate_common::encoding::base64;
+use lockgate_common::assertion::AssertionKeys;
+use lockgate_common::encoding::{base64, base64url, from_base64url};
 use lockgate_common::envelope::{Envelope, LogKeys};
 use lockgate_common::hmac;
 use lockgate_common::http::Headers;
 use lockgate_common::secret::Secret;
+use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::{Signature, SigningKey};
 use serde_json::{Value, json};
 use support::{BASE, DEAD, Google, KEY_ID, SECRET, builder, push_token, sign_parts, with};
-use wasm_test::{Answer, Gateway, Request, Response};
+use wasm_test::{Answer, Builder, Gateway, Release, Request, Response};
 
 fn rule(extra: Value) -> Value {
     let mut rule = json!({
@@ -36,6 +39,16 @@ fn gateway(google: &Google, extra: Value, upstream: impl Into<Answer>) -> Gatewa
 }
 
 fn envelope(method: &str, path: &str, body: &[u8], key: Option<&LogKeys>) -> Vec<u8> {
+    envelope_of(Some(r#"{"issuer":"x"}"#), method, path, body, key)
+}
+
+fn envelope_of(
+    principal: Option<&str>,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    key: Option<&LogKeys>,
+) -> Vec<u8> {
     let mut headers = Headers::default();
     headers.push("content-type", b"text/x");
     headers.push("x-request-id", b"corr");
@@ -47,7 +60,7 @@ fn envelope(method: &str, path: &str, body: &[u8], key: Option<&LogKeys>) -> Vec
         method: method.into(),
         path: path.into(),
         headers,
-        principal: Some(r#"{"issuer":"x"}"#.into()),
+        principal: principal.map(str::to_owned),
         trace: None,
     };
     envelope.encode(body, key)
@@ -160,7 +173,6 @@ fn a_token_forged_in_its_form_does_not_open() {
         header(json!({"alg": "HS256", "kid": KEY_ID})),
         header(json!({"alg": "RS256", "kid": KEY_ID})),
         header(json!({"alg": "ES256", "kid": "other"})),
-        header(json!({"alg": "ES256"})),
         header(json!({"alg": "ES256", "kid": KEY_ID, "crit": ["exp"]})),
         format!("{}.{}.", parts[0], parts[1]),
         format!("{}.{}", parts[0], parts[1]),
@@ -192,6 +204,8 @@ fn a_token_forged_in_its_form_does_not_open() {
         .header("authorization", format!("bEARER  {good}"))
         .body(body.to_string());
     assert_eq!(gateway.send(lower).status, 204, "a scheme's case does not matter");
+    let unnamed = push_with(&header(json!({"alg": "ES256"})), &body);
+    assert_eq!(gateway.send(unnamed).status, 204, "a set of one key needs no id to choose by");
 }
 
 #[test]
@@ -365,4 +379,156 @@ fn a_standard_webhook_is_signed_over_id_time_and_body() {
     let time = request.headers.text("webhook-timestamp").unwrap();
     let tag = hmac::sign(&key, &[b"id-1.", time.as_bytes(), b".body"]);
     assert_eq!(request.headers.text("webhook-signature"), Some(format!("v1,{}", base64(&tag)).as_str()));
+}
+
+const PERSON: &str =
+    r#"{"filter":"oidc","issuer":"https://idp","subject":"u1","email":"a@b","groups":["staff"]}"#;
+
+/// A private key in PEM, with the public part of another or its own.
+fn pem(key: &SigningKey, public: &SigningKey) -> String {
+    // PKCS #8 up to the scalar, and from there up to the point.
+    let head = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+    let point = public.verifying_key().to_sec1_point(false);
+    let rest = [&key.to_bytes()[..], &[0xa1, 0x44, 0x03, 0x42, 0x00], point.as_bytes()].concat();
+    format!("-----BEGIN PRIVATE KEY-----\n{head}{}\n-----END PRIVATE KEY-----\n", base64(&rest))
+}
+
+fn assertion_key() -> SigningKey {
+    SigningKey::from_slice(&[9; 32]).unwrap()
+}
+
+/// Playback with assertions, signed by the key in the variable `keys`.
+fn asserting(google: &Google, log_key: bool, keys: &str) -> Builder {
+    let mut extra =
+        json!({"assertion": {"keys": {"env": keys}, "issuer": "https://app", "audience": "https://up"}});
+    if log_key {
+        extra["log_key"] = json!({"env": "LOG_KEY"});
+    }
+    let own = assertion_key();
+    let builder = builder(google)
+        .env("ASSERTION_KEY", &pem(&own, &own).replace('\n', "\\n"))
+        .env("NOT_A_KEY", "secret-in-a-variable");
+    with(builder, "pubsub-playback", rule(extra))
+}
+
+fn sealed(principal: Option<&str>) -> Vec<u8> {
+    let keys = LogKeys::parse(&Secret::new(base64(&[7; 32]).into_bytes())).unwrap();
+    envelope_of(principal, "POST", "/x", b"body", Some(&keys))
+}
+
+/// The assertion of the last request that was restored.
+fn assertion(gateway: &Gateway) -> Option<String> {
+    gateway.upstream_requests().last()?.headers.text("x-lockgate-assertion").map(str::to_owned)
+}
+
+/// The claims of an assertion that is what an upstream would accept.
+fn verified(token: &str) -> Value {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let signature = Signature::from_slice(&from_base64url(signature.as_bytes()).unwrap()).unwrap();
+    assertion_key().verifying_key().verify(signed.as_bytes(), &signature).unwrap();
+    let (header, claims) = signed.split_once('.').unwrap();
+    let part =
+        |part: &str| -> Value { serde_json::from_slice(&from_base64url(part.as_bytes()).unwrap()).unwrap() };
+    assert_eq!((&part(header)["alg"], &part(header)["typ"]), (&json!("ES256"), &json!("JWT")));
+    part(claims)
+}
+
+#[test]
+fn the_upstream_is_told_who_was_verified_in_a_form_it_can_check() {
+    let google = Google::new();
+    let gateway = asserting(&google, true, "ASSERTION_KEY").start().unwrap();
+    let send = |principal: &str| {
+        assert_eq!(gateway.send(push(&google, &gateway, &sealed(Some(principal)))).status, 204);
+        assertion(&gateway).unwrap()
+    };
+    let first = send(PERSON);
+    let now_s = support::now_s(&gateway);
+    let expected = json!({"sub": "u1", "idp": "https://idp", "email": "a@b", "groups": ["staff"],
+                          "iss": "https://app", "aud": "https://up", "iat": now_s, "exp": now_s + 300});
+    assert_eq!(verified(&first), expected);
+    let slack =
+        verified(&send(r#"{"filter":"slack-signature","issuer":"https://slack.com","subject":"T1"}"#));
+    assert_eq!((&slack["sub"], &slack["idp"]), (&json!("slack:T1"), &json!("slack")));
+
+    let before = gateway.host_calls();
+    assert_eq!(send(PERSON), first);
+    assert_eq!(gateway.host_calls().since(&before).of("proxy_call_foreign_function"), 0, "kept");
+    gateway.advance(Duration::from_secs(240));
+    assert_eq!(verified(&send(PERSON))["iat"], now_s + 240);
+}
+
+#[test]
+fn nobody_is_asserted_who_was_not_verified() {
+    let google = Google::new();
+    let unsealed = asserting(&google, false, "ASSERTION_KEY").start().unwrap();
+    let data = envelope_of(Some(PERSON), "POST", "/x", b"", None);
+    let brought = push(&google, &unsealed, &data).header("x-lockgate-assertion", "brought");
+    assert_eq!(unsealed.send(brought).status, 204);
+    assert_eq!((unsealed.upstream_requests().len(), assertion(&unsealed)), (1, None));
+
+    let gateway = asserting(&google, true, "ASSERTION_KEY").start().unwrap();
+    assert_eq!(gateway.send(push(&google, &gateway, &sealed(None))).status, 204);
+    assert_eq!((gateway.upstream_requests().len(), assertion(&gateway)), (1, None));
+
+    assert_eq!(gateway.send(push(&google, &gateway, &sealed(Some(r#"{"issuer":"x"}"#)))).status, 204);
+    assert_eq!(gateway.upstream_requests().len(), 1);
+    assert_eq!(google.stored(DEAD)[0]["attributes"]["lockgate_reason"], "bad_principal");
+}
+
+#[test]
+fn without_an_assertion_a_principals_request_is_not_restored() {
+    let google = Google::new();
+    let gateway = asserting(&google, true, "ROTATED").start().unwrap();
+    let send = || {
+        gateway.advance(Duration::from_secs(301));
+        gateway.send(push(&google, &gateway, &sealed(Some(PERSON))))
+    };
+    let reason = |response: &Response| String::from_utf8_lossy(&response.body).into_owned();
+    let keep = |secret: &str| {
+        let answer = support::ok(&json!({"payload": {"data": base64(secret.as_bytes())}}));
+        google.set(|state| state.secret = Some(answer));
+    };
+    let own = assertion_key();
+    let none = send();
+    assert_eq!(none.status, 503, "{}", reason(&none));
+    for unusable in ["not a key", &pem(&own, &SigningKey::from_slice(&[8; 32]).unwrap())] {
+        keep(unusable);
+        send();
+        assert_eq!(send().status, 503);
+    }
+    assert!(gateway.upstream_requests().is_empty() && google.stored(DEAD).is_empty());
+    keep(&pem(&own, &own));
+    send();
+    assert_eq!(send().status, 204);
+    assert_eq!(verified(&assertion(&gateway).unwrap())["sub"], "u1");
+    assert!(!gateway.trapped());
+}
+
+#[test]
+fn a_proxy_or_a_key_that_cannot_sign_stops_the_start_with_the_reason() {
+    let google = Google::new();
+    for keys in ["ASSERTION_KEY", "ROTATED"] {
+        let old = asserting(&google, true, keys).release(Release::V1_36).start();
+        let told = old.err().unwrap().to_string();
+        assert!(told.contains("rules[0].assertion.keys") && told.contains("Envoy 1.37"), "{told}");
+    }
+    let told = asserting(&google, true, "NOT_A_KEY").start().err().unwrap().to_string();
+    assert!(told.contains("rules[0].assertion.keys") && told.contains("openssl"), "{told}");
+    assert!(!told.contains("secret-in-a-variable"));
+}
+
+#[test]
+fn the_key_of_an_assertion_is_named_by_its_thumbprint() {
+    let google = Google::new();
+    let gateway = asserting(&google, true, "ASSERTION_KEY").start().unwrap();
+    assert_eq!(gateway.send(push(&google, &gateway, &sealed(Some(PERSON)))).status, 204);
+    let own = assertion_key();
+    let token = assertion(&gateway).unwrap();
+    let header = from_base64url(token.split('.').next().unwrap().as_bytes()).unwrap();
+    let header: Value = serde_json::from_slice(&header).unwrap();
+    let keys = AssertionKeys::parse(&Secret::new(pem(&own, &own).into_bytes())).unwrap().jwks();
+    let keys: Value = serde_json::from_str(&keys).unwrap();
+    assert_eq!(header["kid"], keys["keys"][0]["kid"]);
+    let point = own.verifying_key().to_sec1_point(false);
+    assert_eq!(keys["keys"][0]["x"], base64url(&point.as_bytes()[1..33]));
 }

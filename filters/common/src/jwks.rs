@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::encoding::from_base64url;
 use crate::fetch::{FetchError, Fetched, Shared};
 use crate::json::Json;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Story};
 use crate::services::Service;
 
 /// A used key set is fetched again after this long, in milliseconds.
@@ -15,6 +15,9 @@ const REFRESH_MS: u64 = 3_600_000;
 /// Through an outage the last good keys are used this long, in milliseconds. Google rotates its
 /// keys about weekly and publishes them days ahead.
 const KEEP_MS: u64 = 24 * 3_600_000;
+
+/// Time for a key set to arrive, in milliseconds.
+const TIMEOUT_MS: u64 = 3_000;
 
 /// Keys of a set that are read; a set with more is not an identity provider's.
 const MAX_KEYS: usize = 100;
@@ -64,13 +67,24 @@ impl Keys {
 
 /// The keys published by `service`, fetched by the root.
 pub fn shared(runtime: &Rc<Runtime>, service: Service) -> Shared<Rc<Keys>> {
+    shared_at(runtime, Box::new(move || Box::pin(std::future::ready(Some(service.clone())))))
+}
+
+/// Says where a key set is: where that has to be found out, none if it cannot be.
+pub type Address = Box<dyn Fn() -> Story<Option<Service>>>;
+
+/// The keys published at `address`, fetched by the root.
+pub fn shared_at(runtime: &Rc<Runtime>, address: Address) -> Shared<Rc<Keys>> {
     let fetching = runtime.clone();
     Shared::new(
         runtime,
         "signing keys",
         Box::new(move || {
-            let (runtime, call) = (fetching.clone(), service.anonymous_get(""));
+            let (runtime, address) = (fetching.clone(), address());
             Box::pin(async move {
+                let mut call = address.await.ok_or(FetchError::Unavailable)?.anonymous_get("");
+                call.timeout_ms = TIMEOUT_MS;
+                runtime.count(&["key_fetches"]);
                 let answer = runtime.call(call).await;
                 let keys = answer.is_success().then(|| Keys::parse(&answer.body)).flatten();
                 let now = runtime.host().now_ms();

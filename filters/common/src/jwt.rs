@@ -118,6 +118,11 @@ impl Token {
         verify(host, key, &self.signed, &self.signature)
     }
 
+    /// `alg`.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// `typ`, as it came (RFC 7515, 4.1.9).
     pub fn kind(&self) -> Option<&str> {
         self.kind.as_deref()
@@ -170,20 +175,25 @@ fn verify(host: &dyn Host, key: &Key, signed: &[u8], signature: &[u8]) -> Result
             &der
         }
     };
-    // VerifySignatureArguments of Envoy's foreign function: hash_function, public_key, signature,
-    // text, each a field of length-delimited bytes.
-    let mut argument = Vec::new();
-    for (tag, bytes) in [(1, b"sha256".as_slice()), (2, &key.spki), (3, signature), (4, signed)] {
-        argument.push((tag << 3) | 2);
-        push_varint(&mut argument, bytes.len());
-        argument.extend_from_slice(bytes);
-    }
+    // VerifySignatureArguments of Envoy's foreign function: hash_function, public_key, signature, text.
+    let argument = arguments(&[(1, b"sha256".as_slice()), (2, &key.spki), (3, signature), (4, signed)]);
     match host.foreign("verify_signature", &argument) {
         // VerifySignatureResult: field 1 is true, and proto3 leaves a false one out.
         Ok(result) if result.starts_with(&[0x08, 0x01]) => Ok(()),
         Ok(_) => Err(TokenError::Signature),
         Err(_) => Err(TokenError::Host),
     }
+}
+
+/// A message of the proxy's functions about signatures: numbered fields of bytes, each with its length.
+pub(crate) fn arguments(fields: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut message = Vec::new();
+    for (number, bytes) in fields {
+        message.push((number << 3) | 2);
+        push_varint(&mut message, bytes.len());
+        message.extend_from_slice(bytes);
+    }
+    message
 }
 
 fn push_varint(out: &mut Vec<u8>, mut number: usize) {

@@ -4,12 +4,14 @@
 //! - [`runtime`], [`flow`], [`event`], [`answer`]: who waits for what; a stream's story as one future
 //! - [`fetch`]: one fetch for many streams; [`access_token`], [`jwks`] and [`secret`] are such
 //! - [`publish`], [`envelope`], [`header_policy`]: the write-ahead log's common part
-//! - [`jwt`]: checking a token, its signature verified by the proxy
+//! - [`bearer`], [`jwt`]: reading and checking a token, its signature verified by the proxy
 //! - [`json`], [`config`], [`rules`], [`services`]: configuration as written → as used
 //! - [`http`], [`form`], [`encoding`], [`hmac`]: plain values
 
 pub mod access_token;
 pub mod answer;
+pub mod assertion;
+pub mod bearer;
 pub mod config;
 pub mod encoding;
 pub mod envelope;

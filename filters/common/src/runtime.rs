@@ -98,6 +98,13 @@ impl Runtime {
         self.queue.set(self.host.register_queue(&name));
     }
 
+    /// Has the root begin what was spawned while it was configured.
+    pub fn start(&self) {
+        if !self.ready.borrow().is_empty() {
+            self.wake();
+        }
+    }
+
     /// Starts a task. It is polled in the root, now if this is a root's callback.
     pub fn spawn(&self, story: Story<()>) {
         let task = Rc::new(Task(RefCell::new(Some(story))));
@@ -121,6 +128,22 @@ impl Runtime {
         // The proxy's own deadline ends a call, so this one only guards against a lost answer.
         let deadline = self.host.now_ms() + call.timeout_ms + 1_000;
         event.wait(self, deadline).await.unwrap_or_else(Answer::none)
+    }
+
+    /// Has the root tell a story, for a stream that waits for its end until `deadline` (ms since 1970).
+    /// The story goes on without the stream, should that be gone by then.
+    pub async fn in_root<T: Clone + 'static>(
+        self: &Rc<Self>,
+        story: impl Future<Output = T> + 'static,
+        deadline: u64,
+    ) -> Option<T> {
+        let (event, runtime) = (Event::default(), self.clone());
+        let settled = event.clone();
+        self.spawn(Box::pin(async move {
+            let value = story.await;
+            settled.settle(&runtime, value);
+        }));
+        event.wait(self, deadline).await
     }
 
     /// Waits until `until` (milliseconds since 1970), or up to a tick longer.
@@ -238,8 +261,8 @@ impl Runtime {
 
     fn wake(&self) {
         if !self.in_root.get()
-            && !self.woken.replace(true)
             && let Some(queue) = self.queue.get()
+            && !self.woken.replace(true)
         {
             self.host.enqueue(queue);
         }

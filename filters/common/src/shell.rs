@@ -56,6 +56,7 @@ impl Root {
         for counter in definition.counters {
             runtime.define_counter(counter);
         }
+        runtime.start();
         self.configured.replace(Some((runtime, filter)));
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use lockgate_common::access_token::AccessTokens;
+use lockgate_common::assertion::Assertions;
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::envelope::{LogKeys, push_bytes};
 use lockgate_common::jwks;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub keep_headers: Vec<String>,
     /// How restored requests are signed; the first that matches.
     pub sign: Vec<SigningRule>,
+    /// How the upstream is told who was verified, in a way that it can check.
+    pub assertions: Option<Assertions>,
     /// Largest push, in bytes.
     pub max_body_bytes: usize,
     /// Time for keys, secrets and a dead letter, in milliseconds.
@@ -49,6 +52,7 @@ pub const SETTINGS: &[&str] = &[
     "permanent_statuses",
     "keep_headers",
     "sign",
+    "assertion",
     "max_body_bytes",
     "deadline_ms",
 ];
@@ -86,6 +90,7 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
             statuses: statuses(&fields)?,
             keep_headers: fields.texts("keep_headers")?,
             sign: sign::rules(&fields, runtime, &services)?,
+            assertions: assertions(&fields, runtime, &services)?,
             max_body_bytes: fields.number("max_body_bytes", 1, 14 << 20, push_bytes(1 << 20) as u64)?
                 as usize,
             deadline_ms: fields.number("deadline_ms", 50, 60_000, 5_000)?,
@@ -117,6 +122,19 @@ fn push_tokens(
         keys: jwks::shared(runtime, keys),
         remembered: RefCell::default(),
     })
+}
+
+fn assertions(
+    fields: &Fields<'_>,
+    runtime: &Rc<Runtime>,
+    services: &Rc<Services>,
+) -> Result<Option<Assertions>, ConfigError> {
+    let Some(json) = fields.optional("assertion") else {
+        return Ok(None);
+    };
+    let fields = Fields::new(json, &fields.join("assertion"), &["keys", "issuer", "audience", "lifetime_s"])?;
+    let issuer = fields.text("issuer", "the proxy's public address, as https://app.example.com")?;
+    Assertions::from_config(&fields, &issuer, runtime, services).map(Some)
 }
 
 fn statuses(fields: &Fields<'_>) -> Result<StatusMap, ConfigError> {

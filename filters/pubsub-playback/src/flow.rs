@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use lockgate_common::assertion::{self, SignError};
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::encoding::{from_base64, push_decimal};
 use lockgate_common::envelope::{Envelope, EnvelopeError, LogKeys};
@@ -14,6 +15,7 @@ use lockgate_common::runtime::{Runtime, Story};
 
 use crate::config::{self, Settings};
 use crate::outcome::Outcome;
+use crate::principal::Principal;
 use crate::push::Push;
 use crate::{dead_letter, restore, sign};
 
@@ -62,6 +64,14 @@ impl PubsubPlayback {
             Err(error) => return bury(stream, settings, &push, error.reason()).await,
         };
         sign_afresh(stream, settings, &envelope, &mut headers, body, deadline).await?;
+        if let (Some(assertions), Some(principal)) = (&settings.assertions, &envelope.principal) {
+            let Some(principal) = Principal::parse(principal) else {
+                return bury(stream, settings, &push, "bad_principal").await;
+            };
+            let identity = principal.identity();
+            let signed = assertions.header(&identity, stream.host(), deadline).await;
+            headers.push(assertion::HEADER, signed.map_err(no_assertion)?.as_bytes());
+        }
 
         // The mark first: the header writes behind it make the proxy choose the route anew.
         stream.host().set_property("lockgate_pubsub_playback", b"passed");
@@ -197,5 +207,18 @@ const UNKNOWN_KEY: Refusal =
 const NO_KEY: Refusal =
     Refusal { status: 503, reason: "no_secret", sentence: "This message cannot be played back right now." };
 
+const NO_ASSERTION: Refusal = Refusal {
+    status: 503,
+    reason: "no_assertion",
+    sentence: "This message cannot be played back right now.",
+};
+
 const NOT_BURIED: Refusal =
     Refusal { status: 503, reason: "dead_letter_failed", sentence: "This message cannot be kept right now." };
+
+fn no_assertion(error: SignError) -> Refusal {
+    match error {
+        SignError::NoKeys => NO_KEY,
+        SignError::NoFunction | SignError::Refused => NO_ASSERTION,
+    }
+}

@@ -5,6 +5,7 @@ pub mod config;
 pub mod dead_letter;
 pub mod flow;
 pub mod outcome;
+pub mod principal;
 pub mod push;
 pub mod push_token;
 pub mod restore;

@@ -99,6 +99,7 @@ fn a_header_that_is_never_stored_is_a_forgery() {
         "forwarded",
         "x-envoy-original-path",
         "x-lockgate-principal",
+        "x-lockgate-assertion",
         "host",
         "content-length",
         "transfer-encoding",

@@ -12,28 +12,40 @@
 )]
 
 pub mod admin;
+pub mod browser;
 pub mod builder;
 pub mod client;
+pub mod cookie_jar;
 pub mod dead_letters;
+pub mod door;
 pub mod emulator;
 pub mod envelope;
 pub mod fault_proxy;
 pub mod h2c;
+pub mod hostile_provider;
+pub mod html_form;
 pub mod http1;
 pub mod journal;
 mod observe;
+pub mod oidc_login;
+pub mod oidc_mock;
+pub mod oidc_provider;
 pub mod ports;
 pub mod process;
 pub mod pubsub;
 mod push_relay;
+pub mod relying_party;
 pub mod scenarios;
 mod server;
 mod shared;
+pub mod signing_keys;
 pub mod slack;
 pub mod slack_clients;
 pub mod stack;
 pub mod tokens;
 pub mod upstream;
+pub mod url;
+pub mod user_agent;
 mod watchdog;
 mod wire;
 

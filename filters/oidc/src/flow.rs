@@ -1,0 +1,211 @@
+//! The story of a request at the door.
+
+use std::rc::Rc;
+
+use lockgate_common::assertion;
+use lockgate_common::bearer;
+use lockgate_common::config::{ConfigError, Fields};
+use lockgate_common::flow::{Filter, Stream, Verdict};
+use lockgate_common::host::Map;
+use lockgate_common::http::{Refusal, path_without_query};
+use lockgate_common::json::write_string;
+use lockgate_common::rules::first_fit;
+use lockgate_common::runtime::{Runtime, Story};
+
+use crate::access::{Asked, Decision, RuleAccess};
+use crate::door::Door;
+use crate::identity::Identity;
+use crate::provider::DEADLINE_MS;
+use crate::refuse::{
+    DENIED, MISSING_SCOPE, NO_ASSERTION, NO_CREDENTIALS, NO_SESSION, NOT_ALLOWED, REPEATED_HEADER,
+};
+use crate::site::OWN_PREFIX;
+use crate::visit::{self, Visit};
+use crate::{config, cookies, login, navigation, own, refuse};
+
+/// The filter as configured.
+pub struct Oidc(Rc<Door>);
+
+/// Who came, and with what.
+struct Visitor {
+    identity: Rc<Identity>,
+    /// Absent for a program.
+    visit: Option<Visit>,
+}
+
+impl Oidc {
+    /// Reads the configuration, and has the providers' metadata and keys fetched before anybody asks.
+    pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
+        let door = config::door(fields, runtime)?;
+        door.is_ready();
+        Ok(Rc::new(Self(door)))
+    }
+
+    async fn admit(&self, stream: &Stream) -> Result<Verdict, Refusal> {
+        let door = &self.0;
+        let deadline = stream.host().now_ms() + DEADLINE_MS;
+        if path_without_query(stream.text(":path")).starts_with(OWN_PREFIX) {
+            return own::answer(door, stream, deadline).await.map(Verdict::Reply);
+        }
+        let rule = first_fit(&door.rules, stream)?;
+        if matches!(rule, RuleAccess::Public) {
+            self.remove_ours(stream, false);
+            return Ok(Verdict::Continue);
+        }
+        let Some(visitor) = self.visitor(stream, deadline).await? else {
+            return self.challenge(stream).await;
+        };
+        self.decide(stream, rule, &visitor.identity)?;
+        self.pass_on(stream, rule, visitor).await
+    }
+
+    /// Whoever brings a token is judged by the token alone; a cookie beside it is ignored. A credential
+    /// of another scheme is the upstream's affair.
+    async fn visitor(&self, stream: &Stream, deadline: u64) -> Result<Option<Visitor>, Refusal> {
+        if let Some(token) = bearer::token(stream.headers()).map_err(|_| REPEATED_HEADER)? {
+            let identity = self.0.programs.check(stream, token, deadline).await?;
+            return Ok(Some(Visitor { identity, visit: None }));
+        }
+        if self.0.sessions.is_none() {
+            return Ok(None);
+        }
+        let visit = visit::current(&self.0, stream, deadline).await?;
+        Ok(visit.map(|visit| Visitor { identity: visit.opened.identity.clone(), visit: Some(visit) }))
+    }
+
+    /// Nobody came whom we know. A browser that is about to show a page is sent to sign in; nothing else
+    /// is, and nothing else leaves a login behind.
+    async fn challenge(&self, stream: &Stream) -> Result<Verdict, Refusal> {
+        let door = &self.0;
+        let method = stream.text(":method");
+        if door.providers.is_empty() || !navigation::is_navigation(stream.headers(), method) {
+            let page = navigation::wants_html(stream.headers());
+            return Err(if page && method != "GET" { NO_SESSION } else { NO_CREDENTIALS });
+        }
+        let target = navigation::return_path(stream.text(":path"));
+        // The provider leads back to the public address, and the cookie must be there by then.
+        if stream.text(":authority") != door.site.authority {
+            return Ok(Verdict::Reply(login::redirect(302, door.site.address(&target))));
+        }
+        let reply = match door.providers.as_slice() {
+            [only] => login::begin(door, stream, only, &target).await?,
+            _ => own::to_chooser(&target),
+        };
+        Ok(Verdict::Reply(reply))
+    }
+
+    fn decide(&self, stream: &Stream, rule: &RuleAccess, identity: &Identity) -> Result<(), Refusal> {
+        let asked = Asked {
+            method: stream.text(":method"),
+            host: stream.text(":authority"),
+            path: stream.text(":path"),
+        };
+        match self.0.policies.decide(rule, &asked, identity) {
+            Decision::Allowed => Ok(()),
+            Decision::Denied => Err(DENIED),
+            Decision::NotAllowed => Err(NOT_ALLOWED),
+            Decision::MissingScope => Err(MISSING_SCOPE),
+        }
+    }
+
+    /// What the upstream learns of the visitor, and the next filters. The marks come first: the header
+    /// writes behind them make the proxy choose the route anew.
+    async fn pass_on(&self, stream: &Stream, rule: &RuleAccess, visitor: Visitor) -> Result<Verdict, Refusal> {
+        let door = &self.0;
+        let host = stream.host();
+        let identity = &visitor.identity;
+        let assertion = match &door.assertions {
+            Some(assertions) => {
+                let deadline = host.now_ms() + DEADLINE_MS;
+                let asserted = assertion::Identity {
+                    issuer: &identity.issuer,
+                    subject: &identity.subject,
+                    email: identity.email.as_deref(),
+                    groups: &identity.groups,
+                };
+                let signed = assertions.header(&asserted, host, deadline).await;
+                Some(signed.map_err(|_| NO_ASSERTION)?)
+            }
+            None => None,
+        };
+        host.set_property("lockgate_principal", &principal(identity));
+        host.set_property("lockgate_oidc", b"passed");
+        self.remove_ours(stream, !rule.forwards_token());
+        for (name, value) in door.identity_headers.values(identity) {
+            let came = stream.headers().first(name).is_some();
+            if came || value.is_some() {
+                host.set_header(Map::Request, name, value.as_deref().map(str::as_bytes));
+            }
+        }
+        host.set_header(Map::Request, "x-lockgate-assertion", assertion.as_deref().map(str::as_bytes));
+        let Some(visit) = visitor.visit else { return Ok(Verdict::Continue) };
+        if let (true, Some(token)) = (rule.forwards_token(), &visit.opened.session.access_token) {
+            host.set_header(Map::Request, "authorization", Some(["Bearer ", token].concat().as_bytes()));
+        }
+        if !visit.rewrite {
+            return Ok(Verdict::Continue);
+        }
+        let (door, stream) = (door.clone(), stream.clone());
+        Ok(Verdict::ContinueThen(Box::pin(async move {
+            // A session that cannot be written anew is still the one that the browser has.
+            let _ = visit::rewrite(&door, &stream, &visit.opened).await;
+        })))
+    }
+
+    /// What came for the door goes no further: its cookies, the token it took, and whatever looks like
+    /// its own word about somebody.
+    fn remove_ours(&self, stream: &Stream, token: bool) {
+        let (host, headers) = (stream.host(), stream.headers());
+        for name in self.0.identity_headers.spoofed(headers) {
+            host.set_header(Map::Request, name, None);
+        }
+        if let Some(rest) = cookies::without(headers, &self.0.site.cookie) {
+            host.set_header(Map::Request, "cookie", None);
+            for value in rest {
+                host.add_header(Map::Request, "cookie", &value);
+            }
+        }
+        if token && bearer::token(headers).is_ok_and(|token| token.is_some()) {
+            host.set_header(Map::Request, "authorization", None);
+        }
+    }
+}
+
+impl Filter for Oidc {
+    fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
+        Box::pin(async move {
+            match self.admit(&stream).await {
+                Ok(verdict) => verdict,
+                Err(refusal) => refuse::verdict(&stream, refusal),
+            }
+        })
+    }
+}
+
+/// Who was verified, as the write-ahead log keeps it.
+fn principal(identity: &Identity) -> Vec<u8> {
+    let mut out = b"{\"filter\":\"oidc\"".to_vec();
+    let texts = [
+        (",\"issuer\":", Some(&identity.issuer)),
+        (",\"subject\":", Some(&identity.subject)),
+        (",\"email\":", identity.email.as_ref()),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            out.extend_from_slice(name.as_bytes());
+            write_string(&mut out, text);
+        }
+    }
+    if !identity.groups.is_empty() {
+        out.extend_from_slice(b",\"groups\":[");
+        for (index, group) in identity.groups.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_string(&mut out, group);
+        }
+        out.push(b']');
+    }
+    out.push(b'}');
+    out
+}

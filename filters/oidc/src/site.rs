@@ -1,0 +1,62 @@
+//! The site that the door stands before, as its visitors see it.
+
+use lockgate_common::config::{ConfigError, Fields};
+
+/// Where the door's own pages begin.
+pub const OWN_PREFIX: &str = "/_lockgate/";
+
+/// An origin and the cookies that live there.
+pub struct Site {
+    /// Scheme, host and, where it is not the scheme's own, port: `https://app.example.com`.
+    pub origin: String,
+    /// Host and port, as a request's `:authority` has them.
+    pub authority: String,
+    /// Whether cookies are `Secure`.
+    pub secure: bool,
+    /// The session cookie's name. With https it begins with `__Host-`, which no other host can set
+    /// (draft-ietf-httpbis-rfc6265bis, 4.1.3.2).
+    pub cookie: String,
+}
+
+impl Site {
+    /// Reads `public_url` and `session.cookie`. https, or http on loopback: there a plain cookie name,
+    /// as Safari drops secure cookies.
+    pub fn from_config(document: &Fields<'_>, cookie: &str) -> Result<Self, ConfigError> {
+        let expected = "https://host, or http on loopback, without a path";
+        let origin = document.text("public_url", expected)?;
+        let (secure, authority) = match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
+            (Some(authority), _) => (true, authority),
+            (_, Some(authority)) if is_loopback(authority) => (false, authority),
+            _ => return Err(document.error("public_url", expected)),
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
+        if authority.is_empty() || !authority.bytes().all(plain) {
+            return Err(document.error("public_url", expected));
+        }
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if cookie.is_empty() || !cookie.bytes().all(name) {
+            return Err(document.error("session", "a cookie name of letters, digits, hyphens and underscores"));
+        }
+        let cookie = [if secure { "__Host-" } else { "" }, cookie].concat();
+        Ok(Self { authority: authority.to_owned(), secure, cookie, origin })
+    }
+
+    /// The login cookie's name.
+    pub fn login_cookie(&self) -> String {
+        [&self.cookie, "-login"].concat()
+    }
+
+    /// An address of this site.
+    pub fn address(&self, path: &str) -> String {
+        [self.origin.as_str(), path].concat()
+    }
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
+        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    };
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
