@@ -91,6 +91,12 @@ pub enum Command {
         /// The demonstration upstream's port; unused with UPSTREAM_URL.
         #[arg(long, env = "DEMO_UPSTREAM_PORT", default_value_t = 8090)]
         upstream_port: u16,
+        /// The program oidc-provider-mock; unused with OIDC_ISSUER. Without either nobody can sign in.
+        #[arg(long, env = "OIDC_PROVIDER")]
+        oidc_provider: Option<PathBuf>,
+        /// Its port.
+        #[arg(long, env = "OIDC_PORT", default_value_t = 9400)]
+        oidc_port: u16,
         /// A directory whose files, when they change, ask for a rebuild.
         #[arg(long)]
         watch: Vec<PathBuf>,
@@ -120,7 +126,7 @@ pub struct Parts {
     /// Envoy's binary.
     #[arg(long, env = "ENVOY", default_value = "envoy")]
     pub envoy: PathBuf,
-    /// The directory with log.wasm, or a module of another name.
+    /// The directory with log.wasm and lockgate.wasm, or one module of another name.
     #[arg(long, env = "LOCKGATE_MODULES", default_value = "dist")]
     pub modules: PathBuf,
 }

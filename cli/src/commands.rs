@@ -67,6 +67,9 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
         }
         Command::Run { parts, state_dir, concurrency, log_level } => {
             let (config, yaml) = rendered(&parts, &environment)?;
+            if let Some(warning) = config.warning() {
+                eprintln!("lockgate: {warning}");
+            }
             let launch = run::Launch { envoy: parts.envoy, state_dir, concurrency, log_level };
             Ok(run::run(&config, &yaml, &launch).await?)
         }
@@ -74,7 +77,18 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
             local::serve(listen, state_dir).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Dev { parts, state_dir, port, admin_port, local_port, upstream_port, watch, rebuild } => {
+        Command::Dev {
+            parts,
+            state_dir,
+            port,
+            admin_port,
+            local_port,
+            upstream_port,
+            oidc_provider,
+            oidc_port,
+            watch,
+            rebuild,
+        } => {
             let options = dev::Options {
                 parts,
                 state_dir,
@@ -82,6 +96,8 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
                 admin_port,
                 local_port,
                 upstream_port,
+                oidc_provider,
+                oidc_port,
                 watch,
                 rebuild,
             };

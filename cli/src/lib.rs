@@ -6,7 +6,7 @@
 //! - [`local`]: the stand-in for Google's services as a process
 //! - [`dev`]: everything on a laptop
 //! - [`replay`]: dead letters
-//! - [`google`], [`ports`]: what several of these need
+//! - [`google`], [`ports`], `http`: what several of these need
 //! - [`args`], [`commands`]: the command line, and what each command does
 
 pub mod args;
@@ -15,6 +15,7 @@ pub mod commands;
 pub mod config;
 pub mod dev;
 pub mod google;
+mod http;
 pub mod local;
 pub mod ports;
 pub mod render;

@@ -122,7 +122,8 @@ impl RawPolicy {
         let matching = matching.map(|matching| matching.resolve(&at(field, "match"))).transpose()?;
         let actions = actions.map_or_else(Vec::new, |actions| actions.0);
         if let Some(odd) = actions.iter().find(|action| !matches!(action.as_str(), "read" | "write")) {
-            let expected = "read (GET, HEAD, OPTIONS), write (every other method) or both, for example [read]";
+            let expected =
+                "read (GET, HEAD, OPTIONS), write (every other method) or both, for example [read]";
             return Err(Problem::given(&at(field, "actions"), odd, expected));
         }
         if effect == Effect::Deny && who.is_anyone() && matching.is_none() && actions.is_empty() {
@@ -142,7 +143,8 @@ impl RawWho {
         issuers: &Issuers,
         context: &Context<'_>,
     ) -> Result<Option<Who>, Problem> {
-        let everyone_signed_in = self.domains.as_ref().is_some_and(|domains| domains.0.iter().any(|d| d == "*"));
+        let everyone_signed_in =
+            self.domains.as_ref().is_some_and(|domains| domains.0.iter().any(|d| d == "*"));
         let lists = [
             ("emails", self.emails),
             ("domains", self.domains),
@@ -176,14 +178,19 @@ impl RawWho {
         }
         if (everyone_signed_in || conditions.contains(&Condition::Anyone)) && conditions.len() > 1 {
             let name = if everyone_signed_in { "domains: *" } else { "anyone" };
-            return Err(Problem::new(field, format!("expected {name} alone: beside it the others would not count")));
+            return Err(Problem::new(
+                field,
+                format!("expected {name} alone: beside it the others would not count"),
+            ));
         }
         match (conditions.is_empty(), unset) {
             (false, None) => Ok(Some(Who(conditions))),
             (true, Some(_)) => Ok(None),
             (false, Some(variable)) => Err(Problem::new(
                 field,
-                format!("{variable} is not set, and a condition cannot be left out beside others that must hold too"),
+                format!(
+                    "{variable} is not set, and a condition cannot be left out beside others that must hold too"
+                ),
             )),
             (true, None) => Err(Problem::new(
                 field,
@@ -236,7 +243,9 @@ pub(super) fn list(
         _ if !kept.is_empty() => return Ok(kept),
         (Effect::Deny, Some(_)) => return Ok(kept),
         (Effect::Allow, Some(variable)) => format!("lets nobody in: {variable} is not set"),
-        (_, None) => "names nobody; expected at least one entry, for example [{domains: [example.com]}]".to_owned(),
+        (_, None) => {
+            "names nobody; expected at least one entry, for example [{domains: [example.com]}]".to_owned()
+        }
     };
     Err(Problem::new(field, message))
 }
@@ -264,7 +273,9 @@ pub(super) fn values(
             None => Ok(Values::Given(list)),
         },
         (_, Some(variable)) => Ok(Values::Unset(variable.to_owned())),
-        (Some(_), None) => Err(Problem::new(field, "is empty; expected at least one value, or no such field")),
+        (Some(_), None) => {
+            Err(Problem::new(field, "is empty; expected at least one value, or no such field"))
+        }
         (None, None) => Ok(Values::Absent),
     }
 }
@@ -309,7 +320,10 @@ fn condition(field: &str, name: &str, values: Vec<String>, issuers: &Issuers) ->
         }
         "domains" if values.iter().any(|value| value == "*") => {
             if values.len() > 1 {
-                return Err(Problem::new(field, "expected * alone, which is everyone who is signed in, or domains"));
+                return Err(Problem::new(
+                    field,
+                    "expected * alone, which is everyone who is signed in, or domains",
+                ));
             }
             if issuers.sign_in.is_empty() {
                 let message = "* is everyone who signs in, and there is no provider to sign in with; \

@@ -59,13 +59,21 @@ impl RawCors {
         };
         let upper = |method: &String| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
         if let Some(odd) = methods.iter().find(|&method| !upper(method)) {
-            return Err(Problem::given(&at("methods"), odd, "methods in upper case, for example [GET, POST]"));
+            return Err(Problem::given(
+                &at("methods"),
+                odd,
+                "methods in upper case, for example [GET, POST]",
+            ));
         }
         let headers = list(self.headers, &["authorization", "content-type"]);
         let headers = super::routes::header_names(&at("headers"), headers)?;
         let max_age_s = self.max_age.map(|span| span.0.as_secs());
         if let Some(odd) = max_age_s.filter(|age| !(1..=LONGEST_S).contains(age)) {
-            return Err(Problem::given(&at("max_age"), format!("{odd}s"), "between 1s and 24h, for example 10m"));
+            return Err(Problem::given(
+                &at("max_age"),
+                format!("{odd}s"),
+                "between 1s and 24h, for example 10m",
+            ));
         }
         Ok(Cors { origins, methods, headers, credentials, max_age_s })
     }

@@ -124,10 +124,17 @@ impl RawProvider {
         for (parameter, value) in &parameters {
             let field = at(&format!("parameters.{parameter}"));
             if OWN_PARAMETERS.contains(&parameter.as_str()) {
-                return Err(Problem::new(&field, "is set by the door itself; expected others, for example prompt"));
+                return Err(Problem::new(
+                    &field,
+                    "is set by the door itself; expected others, for example prompt",
+                ));
             }
             if !is_line(parameter) || !is_line(value) {
-                return Err(Problem::given(&field, value, "one line that is not empty, for example select_account"));
+                return Err(Problem::given(
+                    &field,
+                    value,
+                    "one line that is not empty, for example select_account",
+                ));
             }
         }
         let flag = |flag: Option<Flag>, default: bool| flag.map_or(default, |flag| flag.0);

@@ -91,7 +91,9 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     let door = match (&sign_in, problems.count() > before) {
         (_, true) => routes::Door::Unknown,
         (None, false) => routes::Door::Closed,
-        (Some(sign_in), false) => routes::Door::Known { issuers: sign_in.issuers(), allows: sign_in.allows() },
+        (Some(sign_in), false) => {
+            routes::Door::Known { issuers: sign_in.issuers(), allows: sign_in.allows() }
+        }
     };
     let groups = routes::Groups { slack: has_slack, log: has_log, door };
     let routes = routes::resolve(raw.routes, &groups, context, &mut problems);

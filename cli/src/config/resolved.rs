@@ -10,7 +10,7 @@ use super::cors::Cors;
 use super::matching::Match;
 use super::secret::SecretName;
 use super::sign_in::SignIn;
-use super::url::Url;
+use super::url::{Scheme, Url};
 
 /// One service's front door.
 #[derive(Clone, Debug)]
@@ -201,6 +201,13 @@ pub struct Reply {
 }
 
 impl Config {
+    /// What works, and should not be used in earnest.
+    pub fn warning(&self) -> Option<String> {
+        let url = self.public_url.as_ref().filter(|url| url.scheme == Scheme::Http)?;
+        self.sign_in.as_ref()?.login.as_ref()?;
+        Some(format!("public_url is {url}: session cookies are not Secure, which is for this machine alone"))
+    }
+
     /// The environment variables that the filters read, sorted. Every plugin gets the same list,
     /// because it is part of what makes two plugins share a VM.
     pub fn variables(&self) -> BTreeSet<&str> {

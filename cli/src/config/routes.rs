@@ -140,13 +140,17 @@ fn route(raw: RawRoute, field: &str, door: &Door, context: &Context<'_>) -> Resu
     }
     let forward_token = raw.forward_token.is_some_and(|flag| flag.0);
     if raw.guard != RawGuard::Oidc {
-        let given = [("allow", raw.allow.is_some()), ("deny", raw.deny.is_some()), ("forward_token", forward_token)];
+        let given =
+            [("allow", raw.allow.is_some()), ("deny", raw.deny.is_some()), ("forward_token", forward_token)];
         if let Some((name, _)) = given.iter().find(|(_, given)| *given) {
             return Err(Problem::new(&at(name), "expected only beside guard: oidc"));
         }
     }
     if forward_token && enqueue.is_some() {
-        return Err(Problem::new(&at("forward_token"), "expected only without enqueue: tokens are never stored"));
+        return Err(Problem::new(
+            &at("forward_token"),
+            "expected only without enqueue: tokens are never stored",
+        ));
     }
     if raw.cors.is_some() && !matches!(raw.guard, RawGuard::Oidc | RawGuard::Public) {
         return Err(Problem::new(&at("cors"), "expected only beside guard: oidc or public"));

@@ -225,11 +225,15 @@ impl People {
         let incomplete: Vec<_> = present.collect();
         match (incomplete.is_empty(), self.providers.first()) {
             (false, _) => {
-                missing.extend(incomplete.iter().flat_map(|(index, raw)| raw.missing(&field(*index), context)));
+                missing
+                    .extend(incomplete.iter().flat_map(|(index, raw)| raw.missing(&field(*index), context)));
             }
             (true, Some(first)) => missing.extend(first.missing(&field(0), context)),
-            (true, None) => missing.push("sign_in.providers (for example [{name: company, issuer: https://login.example.com, \
-                client_id: lockgate, client_secret: {env: OIDC_CLIENT_SECRET}}])".to_owned()),
+            (true, None) => missing.push(
+                "sign_in.providers (for example [{name: company, issuer: https://login.example.com, \
+                client_id: lockgate, client_secret: {env: OIDC_CLIENT_SECRET}}])"
+                    .to_owned(),
+            ),
         }
         let set = self.cookie_secret.as_ref().is_some_and(|secret| context.has(secret));
         if !set {
@@ -380,7 +384,8 @@ fn headers(raw: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Probl
         let field = format!("sign_in.headers.{name}");
         let token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let own = matches!(name.as_str(), "x-lockgate-assertion" | "x-lockgate-message-id");
-        let taken = own || TAKEN.contains(&name.as_str())
+        let taken = own
+            || TAKEN.contains(&name.as_str())
             || TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         if name.is_empty() || !name.bytes().all(token) || taken {
             let expected = "a header of its own in lower case, not one that means something else, \
@@ -389,7 +394,8 @@ fn headers(raw: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Probl
         }
         let pointer = !claim.starts_with('/') || super::template::is_pointer(claim);
         if claim.is_empty() || claim.chars().any(char::is_control) || !pointer {
-            let expected = "a claim, for example email, or a JSON pointer (RFC 6901), for example /address/country";
+            let expected =
+                "a claim, for example email, or a JSON pointer (RFC 6901), for example /address/country";
             return Err(Problem::given(&field, claim, expected));
         }
     }
@@ -405,7 +411,8 @@ fn check_login_audiences(sign_in: &SignIn, problems: &mut Problems) {
         let jwt = tokens.jwt.iter().filter(|jwt| jwt.audience_claim == AudienceClaim::Aud);
         jwt.flat_map(|jwt| jwt.audiences.clone()).collect::<Vec<_>>()
     };
-    for audience in sign_in.tokens.iter().flat_map(by_audience).filter(|audience| clients.contains(&audience)) {
+    for audience in sign_in.tokens.iter().flat_map(by_audience).filter(|audience| clients.contains(&audience))
+    {
         let expected = "an audience of your own: this is the client_id of a login, \
             so its ID tokens would pass for access tokens, for example https://app.example.com";
         problems.push(Problem::given("sign_in.tokens.jwt", audience, expected));

@@ -10,8 +10,8 @@ use super::issuer::{self, ClaimRules, is_line};
 use super::problem::{Problem, Problems};
 use super::resolve::Context;
 use super::scalars::{Flag, Span, Texts};
-use super::secret::SecretName;
 use super::seconds;
+use super::secret::SecretName;
 use super::url::Url;
 
 /// Whose tokens Google's tokeninfo knows.
@@ -179,9 +179,11 @@ impl RawTokens {
                 problems.push(Problem::given("sign_in.tokens.jwt", &jwt.issuer, expected));
             }
         }
-        let introspection =
-            self.introspection.and_then(|raw| problems.keep(raw.resolve("sign_in.tokens.introspection", context))?);
-        let google = self.google.and_then(|raw| problems.keep(raw.resolve("sign_in.tokens.google", context))?);
+        let introspection = self
+            .introspection
+            .and_then(|raw| problems.keep(raw.resolve("sign_in.tokens.introspection", context))?);
+        let google =
+            self.google.and_then(|raw| problems.keep(raw.resolve("sign_in.tokens.google", context))?);
         let any = !jwt.is_empty() || introspection.is_some() || google.is_some();
         any.then_some(Tokens { jwt, introspection, google })
     }
@@ -210,15 +212,19 @@ impl RawJwt {
         let audiences = match (access::values(&at("audiences"), self.audiences, context)?, public_url) {
             (Values::Given(audiences), _) => audiences,
             (_, Some(url)) if self.audience_claim == AudienceClaim::Aud => vec![url.to_string()],
-            (Values::Unset(_) | Values::Absent, _) => {
-                return Err(context.required(&at("audiences"), None::<()>, "https://app.example.com").err().unwrap_or_else(
-                    || Problem::new(&at("audiences"), "is missing"),
-                ));
+            (Values::Unset(_) | Values::Absent, Some(_)) => {
+                let expected =
+                    "is missing; expected the clients whose tokens are accepted, by their client_id";
+                return Err(Problem::new(&at("audiences"), expected));
+            }
+            (Values::Unset(_) | Values::Absent, None) => {
+                let instead = context.missing("public_url", "https://app.example.com");
+                let message = format!("is missing, and so is what would stand in for it: {instead}");
+                return Err(Problem::new(&at("audiences"), message));
             }
         };
-        let jwks_uri = self.jwks_uri.map(|uri| {
-            issuer::endpoint(&at("jwks_uri"), uri, "https://login.example.com/keys")
-        });
+        let jwks_uri =
+            self.jwks_uri.map(|uri| issuer::endpoint(&at("jwks_uri"), uri, "https://login.example.com/keys"));
         Ok(Some(Jwt {
             issuer: issuer::issuer(&at("issuer"), issuer)?,
             jwks_uri: jwks_uri.transpose()?,
@@ -242,7 +248,8 @@ impl RawIntrospection {
         let example = "https://login.example.com/oauth2/introspect";
         let endpoint = context.required(&at("endpoint"), self.endpoint, example)?;
         let endpoint = issuer::endpoint(&at("endpoint"), endpoint, example)?;
-        let client_id = context.required(&at("client_id"), self.client_id.filter(|id| is_line(id)), "lockgate")?;
+        let client_id =
+            context.required(&at("client_id"), self.client_id.filter(|id| is_line(id)), "lockgate")?;
         let client_secret = context.required(
             &at("client_secret"),
             secret,
@@ -296,7 +303,11 @@ impl RawGoogle {
         let tokeninfo = self.tokeninfo.map(|address| {
             issuer::endpoint(&at("tokeninfo"), address, "https://oauth2.googleapis.com/tokeninfo")
         });
-        Ok(Some(Google { client_ids, tokeninfo: tokeninfo.transpose()?, cache_s: cache(&at("cache"), self.cache)? }))
+        Ok(Some(Google {
+            client_ids,
+            tokeninfo: tokeninfo.transpose()?,
+            cache_s: cache(&at("cache"), self.cache)?,
+        }))
     }
 }
 

@@ -1,10 +1,11 @@
-//! Everything on a laptop: secrets, the local services, the queue, an upstream, the chain; rebuilt
-//! and restarted when something changes.
+//! Everything on a laptop: secrets, the local services, a sign-in provider, the queue, an upstream, the
+//! chain; rebuilt and restarted when something changes.
 
 mod hints;
 mod process;
 mod queue;
 mod secrets;
+mod sign_in;
 mod upstream;
 mod watch;
 
@@ -38,6 +39,10 @@ pub struct Options {
     pub local_port: u16,
     /// The demonstration upstream's port; unused with `UPSTREAM_URL`.
     pub upstream_port: u16,
+    /// The program `oidc-provider-mock`; unused with `OIDC_ISSUER`. Without either nobody can sign in.
+    pub oidc_provider: Option<PathBuf>,
+    /// Its port.
+    pub oidc_port: u16,
     /// Whose files, when they change, ask for a rebuild.
     pub watch: Vec<PathBuf>,
     /// The shell command that rebuilds.
@@ -97,6 +102,7 @@ pub async fn dev(options: &Options, environment: &Environment) -> Result<(), Err
 #[derive(Default)]
 struct Stack {
     services: Option<Process>,
+    provider: Option<Process>,
     chain: Option<Process>,
     rebuild: Option<Child>,
 }
@@ -108,7 +114,7 @@ impl Stack {
             // Only its end matters.
             let _ = rebuild.wait().await;
         }
-        for process in [self.chain, self.services].into_iter().flatten() {
+        for process in [self.chain, self.provider, self.services].into_iter().flatten() {
             process.stop().await;
         }
     }
@@ -121,14 +127,17 @@ async fn serve(options: &Options, environment: &Environment, stack: &mut Stack) 
     let (chain, services, demo) =
         (local(options.port), local(options.local_port), local(options.upstream_port));
     let own_upstream = environment.get("UPSTREAM_URL").filter(|url| !url.is_empty());
+    let provider =
+        sign_in::Provider::chosen(environment, options.oidc_provider.as_deref(), local(options.oidc_port));
     let needed = [
-        (chain, "PORT"),
-        (local(options.admin_port), "ADMIN_PORT"),
-        (services, "LOCAL_PORT"),
-        (demo, "DEMO_UPSTREAM_PORT"),
+        (Some(chain), "PORT"),
+        (Some(local(options.admin_port)), "ADMIN_PORT"),
+        (Some(services), "LOCAL_PORT"),
+        (own_upstream.is_none().then_some(demo), "DEMO_UPSTREAM_PORT"),
+        (provider.as_ref().and_then(sign_in::Provider::address), "OIDC_PORT"),
     ];
     for (address, variable) in needed {
-        if variable != "DEMO_UPSTREAM_PORT" || own_upstream.is_none() {
+        if let Some(address) = address {
             ports::free(address).await.map_err(|error| Error::Port { address, variable, error })?;
         }
     }
@@ -136,7 +145,15 @@ async fn serve(options: &Options, environment: &Environment, stack: &mut Stack) 
     let state = |error| Error::State { path: options.state_dir.clone(), error };
     secrets::create_directory(&options.state_dir).map_err(state)?;
     let directory = options.state_dir.canonicalize().map_err(state)?;
-    stack.services = Some(Process::start("lockgate local", services_command(services, &directory)?).await?);
+    let started = async {
+        match &provider {
+            Some(provider) => provider.start(&directory).await,
+            None => Ok(None),
+        }
+    };
+    let services_command = services_command(services, &directory)?;
+    let started = tokio::try_join!(Process::start("lockgate local", services_command), started)?;
+    (stack.services, stack.provider) = (Some(started.0), started.1);
 
     let audience = format!("http://{chain}/wal-playback");
     let queue = Queue::new();
@@ -174,10 +191,20 @@ async fn serve(options: &Options, environment: &Environment, stack: &mut Stack) 
             slack_file = slack_file.or((name == "SLACK_SIGNING_SECRET").then_some(path));
         }
     }
+    if let Some(provider) = &provider {
+        variables.extend(provider.variables(environment, &directory, services).map_err(state)?);
+    }
     stack.chain = Some(Process::start("lockgate run", chain_command(options, &variables)?).await?);
     println!("ready http://{chain}");
-    let secret = hints::secret_expression(slack_file.as_deref());
-    println!("{}", hints::hints(chain, &secret, services, &queue));
+    let hints = hints::Hints {
+        address: chain,
+        signing_secret: hints::secret_expression(slack_file.as_deref()),
+        services,
+        queue: &queue,
+        provider: provider.as_ref(),
+        admits_services: sign_in::admits_services(environment),
+    };
+    println!("{hints}");
 
     let (sender, mut changes) = mpsc::channel(1);
     watch::keyboard(sender.clone());
@@ -186,6 +213,7 @@ async fn serve(options: &Options, environment: &Environment, stack: &mut Stack) 
         let reason = tokio::select! {
             error = ended(&mut stack.chain) => return Err(error.into()),
             error = ended(&mut stack.services) => return Err(error.into()),
+            error = ended(&mut stack.provider) => return Err(error.into()),
             Some(reason) = changes.recv() => reason,
         };
         println!("\nrebuild: {reason}");

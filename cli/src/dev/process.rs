@@ -1,6 +1,10 @@
-//! A child that says `ready` on standard output, and whose other lines are passed on.
+//! A child that says `ready` on standard output, and whose other lines are passed on; or one that does
+//! not, and whose lines are kept.
 
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -9,6 +13,9 @@ use tokio::process::{Child, ChildStdout, Command};
 
 /// A drain may take 8 s, and what is not gone by then is killed.
 const LONGEST_END: Duration = Duration::from_secs(12);
+
+/// Longest time until a child that does not say so is ready.
+const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// Why a child is not running.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +38,7 @@ pub enum Error {
     },
 }
 
-/// A child that has said `ready`.
+/// A child that is ready.
 pub(super) struct Process {
     name: &'static str,
     child: Child,
@@ -52,6 +59,30 @@ impl Process {
             println!("{line}");
         }
         let status = child.wait().await.map_err(failed)?;
+        Err(Error::Ended { name, status })
+    }
+
+    /// Starts one that does not say when it is ready, and waits for `ready`. What it prints goes into
+    /// `log`, which only its owner reads.
+    pub(super) async fn start_until(
+        name: &'static str,
+        mut command: Command,
+        log: &Path,
+        ready: impl Future<Output = ()>,
+    ) -> Result<Self, Error> {
+        let failed = |error| Error::Io { name, error };
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(log).map_err(failed)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);
+        let mut child = command.spawn().map_err(failed)?;
+        let status = tokio::select! {
+            () = ready => return Ok(Self { name, child }),
+            status = child.wait() => status.map_err(failed)?,
+            () = tokio::time::sleep(LONGEST_START) => {
+                return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "it is not ready after 30 s")));
+            }
+        };
+        eprintln!("{}", std::fs::read_to_string(log).map_err(failed)?.trim_end());
         Err(Error::Ended { name, status })
     }
 

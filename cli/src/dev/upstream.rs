@@ -32,9 +32,14 @@ async fn answer(request: Request<Body>) -> impl IntoResponse {
         return (StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than this demonstration takes.\n");
     };
     let mut lines = format!("\nupstream ← {} {}\n", head.method, head.uri);
-    for name in
-        ["content-type", "x-lockgate-message-id", "x-lockgate-delivery-attempt", "x-lockgate-received-at"]
-    {
+    for name in [
+        "content-type",
+        "x-lockgate-subject",
+        "x-lockgate-email",
+        "x-lockgate-message-id",
+        "x-lockgate-delivery-attempt",
+        "x-lockgate-received-at",
+    ] {
         if let Some(value) = head.headers.get(name).and_then(|value| value.to_str().ok()) {
             lines.push_str(&format!("  {name}: {value}\n"));
         }

@@ -207,7 +207,8 @@ fn rules(config: &Config, sign_in: &SignIn) -> Value {
         Guard::Oidc(access) => Some(self::rule(&route.matching, access)),
         _ => None,
     };
-    let everything = Match { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), hosts: Vec::new() };
+    let everything =
+        Match { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), hosts: Vec::new() };
     let rest = sign_in.allows().then(|| self::rule(&everything, &Access::default()));
     config.routes.iter().filter_map(rule).chain(rest).collect()
 }

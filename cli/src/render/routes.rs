@@ -142,7 +142,10 @@ fn preflight(route: &Route) -> Option<Entry> {
             "string_match": {"safe_regex": {"regex": methods.join("|")}},
         }));
     }
-    Some(Entry { cors: Some(cors::policy(cors)), ..Entry::new(&format!("{}-preflight", route.name), matching, refused(DOOR)) })
+    Some(Entry {
+        cors: Some(cors::policy(cors)),
+        ..Entry::new(&format!("{}-preflight", route.name), matching, refused(DOOR))
+    })
 }
 
 fn is_answered_by_a_filter(route: &Route) -> bool {

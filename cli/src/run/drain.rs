@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::admin;
+use crate::http;
 use crate::render::STAT_PREFIX;
 
 /// How often Envoy is asked how many requests are left; it has no way to tell by itself.
@@ -14,8 +14,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) async fn drain(admin: SocketAddr, longest: Duration) {
     let quiet = async {
         // Either may fail only if Envoy is gone already, and then there is nothing to wait for.
-        let _ = admin::post(admin, "/healthcheck/fail").await;
-        let _ = admin::post(admin, "/drain_listeners?graceful&skip_exit").await;
+        let _ = http::post(admin, "/healthcheck/fail").await;
+        let _ = http::post(admin, "/drain_listeners?graceful&skip_exit").await;
         // Twice, because a request may be between the socket and the counter.
         let mut idle = 0;
         while idle < 2 {
@@ -30,7 +30,7 @@ pub(super) async fn drain(admin: SocketAddr, longest: Duration) {
 
 async fn active(admin: SocketAddr) -> Option<u64> {
     let name = format!("http.{STAT_PREFIX}.downstream_rq_active");
-    let answer = admin::get(admin, &format!("/stats?filter=^{name}$")).await.ok()?;
+    let answer = http::get(admin, &format!("/stats?filter=^{name}$")).await.ok()?;
     let prefix = format!("{name}: ");
     answer.text.lines().find_map(|line| line.strip_prefix(&prefix)?.trim().parse().ok())
 }

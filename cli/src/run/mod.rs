@@ -1,6 +1,5 @@
 //! Envoy as a child: started with the rendered configuration, watched, drained and ended.
 
-mod admin;
 mod drain;
 
 use std::io;
@@ -16,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::render::HEALTH;
-use crate::{child, ports};
+use crate::{child, http, ports};
 
 /// How Envoy is started.
 #[derive(Clone, Debug)]
@@ -136,7 +135,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 /// Waits until the chain answers. A connection is refused until the listener is there.
 async fn serving(address: SocketAddr) {
-    while !admin::get(address, HEALTH).await.is_ok_and(|answer| answer.status == 204) {
+    while !http::get(address, HEALTH).await.is_ok_and(|answer| answer.status == 204) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

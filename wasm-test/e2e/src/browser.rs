@@ -18,7 +18,7 @@ use crate::oidc_provider::clients_directory;
 use crate::process::Process;
 use crate::watchdog;
 
-const FLAGS: [&str; 19] = [
+const FLAGS: [&str; 20] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -28,6 +28,8 @@ const FLAGS: [&str; 19] = [
     "--no-default-browser-check",
     "--no-proxy-server",
     "--no-pings",
+    // Playwright waits for a page that goes back to load.
+    "--disable-back-forward-cache",
     "--disable-background-networking",
     "--disable-breakpad",
     "--disable-component-update",

@@ -120,7 +120,7 @@ impl Provider {
         self.mint(&header, &claims)
     }
 
-    fn answer(&self, request: &Request) -> Answer {
+    pub(crate) fn answer(&self, request: &Request) -> Answer {
         self.0.borrow_mut().calls.push(request.clone());
         let path = request.path.clone();
         if let Some(answer) = self.0.borrow().answers.get(path.as_str()) {

@@ -67,7 +67,7 @@ const provider = new Provider(issuer, {
   ttl: Object.fromEntries(ttls.map((name) => [name, ttl(name)])),
   findAccount: (_ctx, id) => {
     const claims = claimsOf(id);
-    return claims && { accountId: id, claims: () => ({ sub: id, ...claims }) };
+    return claims ? { accountId: id, claims: () => ({ sub: id, ...claims }) } : undefined;
   },
   extraTokenClaims: (_ctx, token) => {
     const claims = (token.accountId && claimsOf(token.accountId)) || {};

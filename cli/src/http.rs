@@ -1,4 +1,5 @@
-//! Just enough HTTP for Envoy's admin interface and its health path, both on this machine.
+//! Just enough HTTP for what is on this machine: Envoy's admin interface, its health path, a provider
+//! that is starting.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,17 +14,17 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest answer that is read, in bytes.
 const LARGEST: usize = 65_536;
 
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Head and body as they came; a short body is whole in it whatever its framing.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
-pub(super) async fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
     request("GET", address, path).await
 }
 
-pub(super) async fn post(address: SocketAddr, path: &str) -> io::Result<Answer> {
+pub(crate) async fn post(address: SocketAddr, path: &str) -> io::Result<Answer> {
     request("POST", address, path).await
 }
 
