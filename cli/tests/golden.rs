@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lockgate::config::{self, Environment};
-use support::{MARKERS, NOTHING, everything, render, root};
+use support::{MARKERS, NOTHING, everything, render, root, variables};
 
 struct Case {
     name: &'static str,
@@ -28,22 +28,57 @@ fn cases() -> Vec<Case> {
         ("METADATA_BASE", "http://127.0.0.1:8085"),
         ("PUSH_ISSUER", "http://127.0.0.1:8085"),
         ("PUSH_AUDIENCE", "http://127.0.0.1:8080/wal-playback"),
+        ("OIDC_ISSUER", "http://127.0.0.1:9400"),
+        ("TOKEN_ISSUER", "http://127.0.0.1:8085"),
     ] {
         laptop.insert(name.to_owned(), value.to_owned());
     }
     let mut nothing = everything();
     nothing.retain(|name, _| name == "UPSTREAM_URL");
+    let sign_in = [
+        "OIDC_ISSUER",
+        "OIDC_CLIENT_ID",
+        "OIDC_CLIENT_SECRET",
+        "COOKIE_SECRET",
+        "ASSERTION_KEY",
+        "ALLOWED_EMAIL_DOMAINS",
+        "ALLOWED_SERVICE_ACCOUNTS",
+        "GOOGLE_CLIENT_IDS",
+    ];
     let mut log = everything();
-    log.remove("SLACK_SIGNING_SECRET");
+    log.retain(|name, _| name != "SLACK_SIGNING_SECRET" && !sign_in.contains(&name.as_str()));
+    let mut door = everything();
+    door.retain(|name, _| {
+        sign_in.contains(&name.as_str()) || ["UPSTREAM_URL", "PUBLIC_URL"].contains(&name.as_str())
+    });
+    let mut cognito = everything();
+    cognito.extend(variables(&[
+        ("AWS_REGION", "eu-west-1"),
+        ("COGNITO_USER_POOL_ID", "eu-west-1_abc123"),
+        ("COGNITO_CLIENT_ID", "3ho4ek12345678909nh3fmhpko"),
+        ("COGNITO_CLIENT_SECRET", MARKERS[3]),
+    ]));
+    let mut hydra = everything();
+    hydra.extend(variables(&[
+        ("HYDRA_ADMIN_URL", "http://127.0.0.1:4445"),
+        ("HYDRA_PUBLIC_URL", "https://hydra.example.com"),
+        ("HYDRA_CLIENT_ID", "lockgate"),
+        ("HYDRA_CLIENT_SECRET", MARKERS[3]),
+    ]));
     vec![
         case("default", config::SHIPPED.to_owned()),
         Case { name: "laptop", text: config::SHIPPED.to_owned(), environment: laptop },
         Case { name: "closed", text: config::SHIPPED.to_owned(), environment: nothing },
+        Case { name: "door-only", text: config::SHIPPED.to_owned(), environment: door },
         Case { name: "log-only", text: config::SHIPPED.to_owned(), environment: log },
         case("bolt", example("bolt.yaml")),
         case("camunda", example("camunda.yaml")),
         case("near-adapter", example("near-adapter.yaml")),
         case("slack-only", example("slack-only.yaml")),
+        case("sign-in", example("sign-in.yaml")),
+        case("zapier", example("zapier.yaml")),
+        Case { name: "cognito", text: example("cognito.yaml"), environment: cognito },
+        Case { name: "hydra", text: example("hydra.yaml"), environment: hydra },
     ]
 }
 

@@ -86,14 +86,14 @@ impl Provider {
             variables.push(("TOKEN_ISSUER", format!("http://{services}")));
             variables.push(("ALLOWED_SERVICE_ACCOUNTS", service_account(services)));
         }
-        variables.retain(|(name, _)| !is_set(environment, name) || *name == "TOKEN_ISSUER");
+        variables.retain(|(name, _)| !is_set(environment, name));
         Ok(variables)
     }
 }
 
 /// Whether the local services' own account is let in.
 pub(super) fn admits_services(environment: &Environment) -> bool {
-    !is_set(environment, "ALLOWED_SERVICE_ACCOUNTS")
+    !["ALLOWED_SERVICE_ACCOUNTS", "TOKEN_ISSUER"].iter().any(|name| is_set(environment, name))
 }
 
 /// Whose tokens the local metadata server hands out.

@@ -6,9 +6,21 @@ use std::path::{Path, PathBuf};
 use lockgate::config::{self, Environment};
 use lockgate::render::{self, Modules};
 
-/// Secret values that must never be seen again.
-pub(crate) const MARKERS: [&str; 2] =
-    ["marker-of-a-signing-secret", "bWFya2VyLW1hcmtlci1tYXJrZXItbWFya2VyLTEyMzQ="];
+/// Secret values that must never be seen again; of the key, one line.
+pub(crate) const MARKERS: [&str; 5] = [
+    "marker-of-a-signing-secret",
+    "bWFya2VyLW1hcmtlci1tYXJrZXItbWFya2VyLTEyMzQ=",
+    "Y29va2llLW1hcmtlci1jb29raWUtbWFya2VyLTEyMzQ=",
+    "marker-of-a-client-secret",
+    "fgxNB2SQ1nTcxaImNTmx4/pgzo+hRANCAARP0j3FJlM/1F7c5Sw88/BnHIBu69un",
+];
+
+/// A key as `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes it.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQglNOwceQYWYhIzsyE\n\
+    fgxNB2SQ1nTcxaImNTmx4/pgzo+hRANCAARP0j3FJlM/1F7c5Sw88/BnHIBu69un\n\
+    6ybnbve9Swn6j788b9TWfQhq6T1avLAyZD2KS3S7GdZUUXQhYnxCph+C\n\
+    -----END PRIVATE KEY-----";
 
 /// Variables of a deployment with every group.
 pub(crate) fn everything() -> Environment {
@@ -23,6 +35,14 @@ pub(crate) fn everything() -> Environment {
         ("DEAD_LETTER_TOPIC", "projects/p/topics/lockgate-dead"),
         ("PUSH_AUDIENCE", "https://app.example.com/wal-playback"),
         ("PUSH_SERVICE_ACCOUNT", "push@p.iam.gserviceaccount.com"),
+        ("OIDC_ISSUER", "https://login.example.com"),
+        ("OIDC_CLIENT_ID", "lockgate"),
+        ("OIDC_CLIENT_SECRET", MARKERS[3]),
+        ("COOKIE_SECRET", MARKERS[2]),
+        ("ASSERTION_KEY", KEY),
+        ("ALLOWED_EMAIL_DOMAINS", "example.com,example.org"),
+        ("ALLOWED_SERVICE_ACCOUNTS", "job@p.iam.gserviceaccount.com"),
+        ("GOOGLE_CLIENT_IDS", "1234-abc.apps.googleusercontent.com"),
     ])
 }
 

@@ -375,6 +375,7 @@ mod tests {
             r#"{"a":12345678901234567890,"q\"":"\u00e4","b":{"c":[ ]}}"#
         );
         assert_eq!(reduce(json(claims), &wanted(&["/e~1~0/x"])), r#"{"e/~":null}"#);
+        assert_eq!(reduce(json(r#"{"~1":1,"/":2}"#), &wanted(&["/~01"])), r#"{"~1":1}"#);
         assert_eq!(reduce(json(claims), &[]), "{}");
         assert_eq!(reduce(json("[1]"), &wanted(&["a"])), "{}");
     }
