@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::problem::Problem;
 use super::scalars::{Flag, Texts};
+use super::template;
 use super::url::{Scheme, Url};
 
 /// What a proxy can verify (`verify_signature`): RSA with PKCS #1 and ECDSA, each with SHA-256.
@@ -25,8 +26,9 @@ impl ClaimRules {
         trust_email: Option<Flag>,
         groups_claim: Option<String>,
     ) -> Result<Self, Problem> {
-        if let Some(claim) = groups_claim.as_ref().filter(|claim| !is_line(claim)) {
-            let expected = "a claim's name, for example cognito:groups";
+        if let Some(claim) = groups_claim.as_ref().filter(|claim| !is_claim(claim)) {
+            let expected = "a claim, for example cognito:groups, or a JSON pointer (RFC 6901), \
+                for example /realm_access/roles";
             return Err(Problem::given(&format!("{field}.groups_claim"), claim, expected));
         }
         Ok(Self { trust_email: trust_email.is_some_and(|flag| flag.0), groups_claim })
@@ -107,6 +109,11 @@ pub(super) fn scopes(field: &str, list: Option<Texts>) -> Result<Vec<String>, Pr
         )),
         None => Ok(list),
     }
+}
+
+/// A claim's name, or a JSON Pointer into the claims where it begins with `/`.
+pub(super) fn is_claim(text: &str) -> bool {
+    is_line(text) && (!text.starts_with('/') || template::is_pointer(text))
 }
 
 /// Text of one line that is not empty.

@@ -5,9 +5,11 @@ mod access;
 mod adapter;
 mod budgets;
 mod cors;
+mod identity;
 mod interpolate;
 mod issuer;
 mod log;
+mod login;
 mod matching;
 mod problem;
 mod provider;
@@ -21,17 +23,20 @@ mod sign_in;
 mod template;
 mod tokens;
 mod url;
+mod who;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use access::{Access, Effect, Policy, Who};
+pub use access::{Access, Effect, Policy};
 pub use adapter::Adapter;
 pub(crate) use budgets::seconds;
 pub use budgets::{Budgets, Limits};
 pub use cors::Cors;
+pub use identity::Assertion;
 pub use issuer::ClaimRules;
 pub(crate) use issuer::is_plain_http;
+pub use login::Login;
 pub use matching::{Match, PathMatch};
 pub use problem::{Problem, Problems};
 pub use provider::Provider;
@@ -40,9 +45,10 @@ pub use resolved::{
     Slack, Upstream,
 };
 pub use secret::SecretName;
-pub use sign_in::{Assertion, Login, SignIn};
+pub use sign_in::SignIn;
 pub use tokens::{AudienceClaim, Google, Introspection, Jwt, Tokens};
 pub use url::{Scheme, Url};
+pub use who::Who;
 
 /// The environment that the configuration is written in terms of. A variable set to nothing counts
 /// as unset.

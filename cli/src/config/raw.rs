@@ -3,7 +3,6 @@
 
 use serde::Deserialize;
 
-use super::access::RawWho;
 use super::adapter::RawAdapter;
 use super::budgets::{RawBudgets, RawLimits};
 use super::cors::RawCors;
@@ -11,6 +10,7 @@ use super::matching::RawMatch;
 use super::scalars::{Count, Flag, Span, StatusSet};
 use super::secret::SecretName;
 use super::sign_in::RawSignIn;
+use super::who::RawWho;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object that begins with version: 1")]

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::access::{self, Access, Effect, Issuers};
+use super::access::{self, Access, Effect};
 use super::problem::{Problem, Problems};
 use super::raw::{NamedReply, RawEnqueue, RawGuard, RawHeaders, RawReply, RawRoute};
 use super::resolve::Context;
 use super::resolved::{Enqueue, Guard, HeaderPolicy, Reply, Rewrite, Route};
+use super::who::Issuers;
 use super::{Match, PathMatch};
 
 /// Every kind of Slack request, as slack-signature sorts them.

@@ -37,6 +37,11 @@ impl SecretName {
     }
 }
 
+/// Whether a variable's value names a Secret Manager version in its place.
+pub(super) fn is_elsewhere(value: &str) -> bool {
+    value.strip_prefix("sm://").is_some_and(is_secret_version)
+}
+
 impl<'de> Deserialize<'de> for SecretName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let refused = || D::Error::custom(EXPECTED);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::access::{self, Claims, Values};
 use super::issuer::{self, ClaimRules, is_line};
 use super::problem::{Problem, Problems};
 use super::resolve::Context;
@@ -13,6 +12,7 @@ use super::scalars::{Flag, Span, Texts};
 use super::seconds;
 use super::secret::SecretName;
 use super::url::Url;
+use super::who::{self, Claims, Values};
 
 /// Whose tokens Google's tokeninfo knows.
 pub(super) const GOOGLE: &str = "https://accounts.google.com";
@@ -201,7 +201,7 @@ impl RawJwt {
             return Ok(None);
         }
         let claims = match self.claims {
-            Some(claims) => match access::claims(&at("claims"), claims, context)? {
+            Some(claims) => match who::claims(&at("claims"), claims, context)? {
                 Values::Given(claims) => claims,
                 Values::Unset(_) => return Ok(None),
                 Values::Absent => Claims::new(),
@@ -209,7 +209,7 @@ impl RawJwt {
             None => Claims::new(),
         };
         let issuer = context.required(&at("issuer"), self.issuer, "https://login.example.com")?;
-        let audiences = match (access::values(&at("audiences"), self.audiences, context)?, public_url) {
+        let audiences = match (who::values(&at("audiences"), self.audiences, context)?, public_url) {
             (Values::Given(audiences), _) => audiences,
             (_, Some(url)) if self.audience_claim == AudienceClaim::Aud => vec![url.to_string()],
             (Values::Unset(_) | Values::Absent, Some(_)) => {
@@ -268,7 +268,7 @@ impl RawIntrospection {
         if !is_line(&issuer) {
             return Err(Problem::given(&at("issuer"), issuer, "a name for policies, for example hydra"));
         }
-        let audiences = match access::values(&at("audiences"), self.audiences, context)? {
+        let audiences = match who::values(&at("audiences"), self.audiences, context)? {
             Values::Given(audiences) => audiences,
             Values::Absent => Vec::new(),
             // Left out, tokens for anybody would do.
@@ -293,7 +293,7 @@ impl RawIntrospection {
 impl RawGoogle {
     fn resolve(self, field: &str, context: &Context<'_>) -> Result<Option<Google>, Problem> {
         let at = |name: &str| format!("{field}.{name}");
-        let client_ids = match access::values(&at("client_ids"), self.client_ids, context)? {
+        let client_ids = match who::values(&at("client_ids"), self.client_ids, context)? {
             Values::Given(client_ids) => client_ids,
             Values::Unset(_) => return Ok(None),
             Values::Absent => {

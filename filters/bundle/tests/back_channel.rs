@@ -128,7 +128,10 @@ fn every_check_of_the_logout_token_refuses() {
         (with("nonce", json!("n")), "logout_token_claims"),
         (with("events", Value::Null), "logout_token_event"),
         (with("events", json!({"other": {}})), "logout_token_event"),
-        (with("events", json!({"http://schemas.openid.net/event/backchannel-logout": 1})), "logout_token_event"),
+        (
+            with("events", json!({"http://schemas.openid.net/event/backchannel-logout": 1})),
+            "logout_token_event",
+        ),
         (with("sid", json!(7)), "logout_token_claims"),
         (headed("alg", json!("none")), "logout_token_algorithm"),
         (headed("typ", json!("at+jwt")), "logout_token_type"),
@@ -141,7 +144,9 @@ fn every_check_of_the_logout_token_refuses() {
         let counted = channel.metrics().counter(&format!("lockgate.oidc_back_channel.refused.{reason}"));
         assert!(counted > 0, "{reason}: {:?}", channel.logs());
     }
-    let post = |body: &str| channel.send(Request::post("/_lockgate/back-channel-logout").host(HOST).body(body)).status;
+    let post = |body: &str| {
+        channel.send(Request::post("/_lockgate/back-channel-logout").host(HOST).body(body)).status
+    };
     assert_eq!((post(""), post("logout_token=a&logout_token=b"), post("logout_token=%")), (400, 400, 400));
     assert_eq!(post(&"x".repeat(40_000)), 413);
     assert_eq!(channel.send(Request::get("/_lockgate/back-channel-logout").host(HOST)).status, 403);

@@ -8,8 +8,8 @@ mod support;
 
 use provider::{HOST, ISSUER, Provider, configuration, door_with, now_s, signed_in};
 use serde_json::json;
-use wasm_test::Request;
 use support::{Google, TOPIC, builder, command, with};
+use wasm_test::Request;
 
 #[test]
 fn a_warm_slack_command_is_within_its_budget() {
@@ -40,7 +40,8 @@ fn a_known_visitor_is_within_their_budget() {
     let claims = json!({"iss": ISSUER, "aud": "api", "sub": "p", "iat": now, "exp": now + 300});
     let token = provider.mint(&json!({"alg": "ES256", "kid": "p1"}), &claims);
     let bearer = Request::get("/").host(HOST).header("authorization", format!("Bearer {token}"));
-    let cases = [("session", browser.fetch("/"), 12), ("token", bearer, 9), ("public", Request::get("/public/x"), 2)];
+    let cases =
+        [("session", browser.fetch("/"), 12), ("token", bearer, 9), ("public", Request::get("/public/x"), 2)];
     for (name, request, budget) in cases {
         gateway.send(request.clone());
         let before = gateway.host_calls();

@@ -6,7 +6,9 @@ mod provider;
 
 use std::time::Duration;
 
-use provider::{Browser, HOST, Provider, configuration, door, door_with, error, location, signed_in, tell_time};
+use provider::{
+    Browser, HOST, Provider, configuration, door, door_with, error, location, signed_in, tell_time,
+};
 use serde_json::json;
 use wasm_test::{Answer, Gateway, Request, Response};
 
@@ -129,7 +131,11 @@ fn an_expired_session_waits_for_the_one_refresh_and_all_get_the_newer_cookie() {
     assert_eq!(held.len(), 1, "one refresh for all");
     gateway.answer(&held[0], refresh_answer(&provider));
     let responses: Vec<Response> = streams.iter().map(|stream| stream.wait()).collect();
-    assert!(responses.iter().all(|response| response.status == 200 && response.headers.text("set-cookie").is_some()));
+    assert!(
+        responses
+            .iter()
+            .all(|response| response.status == 200 && response.headers.text("set-cookie").is_some())
+    );
     browser.take(&responses[99]);
     assert_eq!(status(&gateway, &old), 200, "a request that still has the old cookie, within a minute");
     assert_eq!(status(&gateway, &browser), 200);
@@ -205,7 +211,11 @@ fn claims_are_those_of_the_last_refresh() {
     assert_eq!(browser.open(&gateway, "/admin").status, 200);
     wait(&gateway, &provider, 250);
     provider.set(|state| state.claims = json!({"sub": "user-2"}));
-    assert_eq!(browser.open(&gateway, "/").status, 200, "another subject is no refresh; the old one is still good");
+    assert_eq!(
+        browser.open(&gateway, "/").status,
+        200,
+        "another subject is no refresh; the old one is still good"
+    );
     wait(&gateway, &provider, 100);
     assert_eq!(status(&gateway, &browser), 401);
 }
@@ -233,7 +243,10 @@ fn signing_out_needs_this_sites_own_page_and_ends_copies_of_the_cookie_too() {
     let response = gateway.send(post(&browser).header("origin", provider::SITE));
     assert_eq!(response.status, 303);
     let there = location(&response);
-    assert!(there.starts_with("http://127.0.0.1:9400/end?client_id=the-client&post_logout_redirect_uri="), "{there}");
+    assert!(
+        there.starts_with("http://127.0.0.1:9400/end?client_id=the-client&post_logout_redirect_uri="),
+        "{there}"
+    );
     browser.take(&response);
     assert!(!browser.0.contains_key(SESSION));
     assert_eq!(status(&gateway, &copy), 401, "a copy of the cookie is worth nothing");
@@ -280,7 +293,11 @@ fn a_large_session_is_chunked_and_a_smaller_one_deletes_what_is_left_over() {
     provider.set(|state| state.tokens = json!({}));
     wait(&gateway, &provider, 250);
     assert_eq!(browser.open(&gateway, "/").status, 200);
-    assert!(!browser.0.contains_key("lockgate.1") && !browser.0.contains_key("lockgate.2"), "{:?}", browser.0.keys());
+    assert!(
+        !browser.0.contains_key("lockgate.1") && !browser.0.contains_key("lockgate.2"),
+        "{:?}",
+        browser.0.keys()
+    );
     assert_eq!(browser.open(&gateway, "/").status, 200);
     assert!(browser.open(&gateway, "/_lockgate/token").text().contains("access-1"));
 }
@@ -289,7 +306,8 @@ fn a_large_session_is_chunked_and_a_smaller_one_deletes_what_is_left_over() {
 fn an_old_key_opens_until_it_is_removed() {
     let provider = Provider::new();
     let secret = |keys: &[u8]| {
-        let keys: Vec<String> = keys.iter().map(|key| lockgate_common::encoding::base64(&[*key; 32])).collect();
+        let keys: Vec<String> =
+            keys.iter().map(|key| lockgate_common::encoding::base64(&[*key; 32])).collect();
         keys.join(",")
     };
     let start = |keys: &[u8]| {

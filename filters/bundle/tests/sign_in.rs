@@ -94,7 +94,12 @@ fn a_callback_that_did_not_begin_here_is_refused() {
     for (request, reason) in cases {
         let response = gateway.send(request.clone());
         let counted = gateway.metrics().counter(&format!("lockgate.oidc.refused.{reason}"));
-        assert!((400..500).contains(&response.status) && counted > 0, "{reason}: {} {}", response.status, response.text());
+        assert!(
+            (400..500).contains(&response.status) && counted > 0,
+            "{reason}: {} {}",
+            response.status,
+            response.text()
+        );
     }
     assert_eq!(provider.calls("/token"), 0, "no code was spent");
 
@@ -176,7 +181,9 @@ fn another_issuers_metadata_is_not_taken_and_the_log_names_the_field() {
 fn the_return_address_is_a_path_of_this_site() {
     let provider = Provider::new();
     let gateway = door(&provider);
-    for evil in ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/%2f%2fevil"] {
+    for evil in
+        ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/%2f%2fevil"]
+    {
         let mut path = String::from("/_lockgate/sign-in?return_to=");
         lockgate_common::encoding::push_percent(&mut path, evil);
         let mut browser = Browser::default();

@@ -138,7 +138,11 @@ fn rotated_keys_are_found_and_an_outage_leaves_the_last_good_ones() {
     gateway.advance(Duration::from_secs(20 * 3_600));
     assert_eq!(ask(&gateway, &provider.mint(&rotated, &claims(&gateway))).status, 200, "20 hours on");
     gateway.advance(Duration::from_secs(5 * 3_600));
-    assert_eq!(ask(&gateway, &provider.mint(&rotated, &claims(&gateway))).status, 503, "over a day: 503, not 401");
+    assert_eq!(
+        ask(&gateway, &provider.mint(&rotated, &claims(&gateway))).status,
+        503,
+        "over a day: 503, not 401"
+    );
 }
 
 #[test]
@@ -202,10 +206,16 @@ fn an_opaque_token_is_introspected_once_and_until_it_expires() {
     }
     assert_eq!(provider.calls("/introspect"), 1);
     let call = provider.last("/introspect");
-    assert_eq!((call.method.as_str(), call.text().as_str()), ("POST", "token=opaque&token_type_hint=access_token"));
+    assert_eq!(
+        (call.method.as_str(), call.text().as_str()),
+        ("POST", "token=opaque&token_type_hint=access_token")
+    );
     assert_eq!(call.headers.text("authorization"), Some("Basic cHJveHk6Y2xpZW50JTJCc2VjcmV0"));
     let upstream = gateway.upstream_requests().pop().unwrap();
-    assert_eq!((upstream.headers.text("x-client"), upstream.headers.text("authorization")), (Some("c1"), None));
+    assert_eq!(
+        (upstream.headers.text("x-client"), upstream.headers.text("authorization")),
+        (Some("c1"), None)
+    );
     gateway.advance(Duration::from_secs(31));
     assert_eq!(ask(&gateway, "opaque").status, 401, "its own end, before the cache's");
     let mut narrow = active;
@@ -244,7 +254,8 @@ fn many_requests_with_one_new_token_make_one_call_and_many_tokens_are_bounded() 
     let provider = Provider::new();
     let gateway = introspecting(&provider, false);
     provider.set(|state| drop(state.answers.insert("/introspect", Answer::Hold)));
-    let request = |token: &str| Request::get("/").host(HOST).header("authorization", format!("Bearer {token}"));
+    let request =
+        |token: &str| Request::get("/").host(HOST).header("authorization", format!("Bearer {token}"));
     let same: Vec<_> = (0..50).map(|_| gateway.open(request("same"))).collect();
     assert_eq!(gateway.held().len(), 1);
     let many: Vec<_> = (0..100).map(|number| gateway.open(request(&format!("t{number}")))).collect();
@@ -258,7 +269,8 @@ fn many_requests_with_one_new_token_make_one_call_and_many_tokens_are_bounded() 
 fn the_proxys_own_token_is_renewed_once_for_all_who_need_it() {
     let provider = Provider::new();
     let gateway = introspecting(&provider, true);
-    let request = |token: &str| Request::get("/").host(HOST).header("authorization", format!("Bearer {token}"));
+    let request =
+        |token: &str| Request::get("/").host(HOST).header("authorization", format!("Bearer {token}"));
     let streams: Vec<_> = (0..20).map(|number| gateway.open(request(&format!("t{number}")))).collect();
     assert!(streams.iter().all(|stream| stream.wait().status == 401));
     assert_eq!(provider.calls("/token"), 1);
@@ -285,7 +297,11 @@ fn googles_access_tokens_are_checked_by_tokeninfo() {
     };
     info(json!({}));
     assert_eq!(ask(&gateway, "ya29.good").status, 200);
-    assert_eq!(provider.last("/tokeninfo").text(), "access_token=ya29.good", "in the body, not in the address");
+    assert_eq!(
+        provider.last("/tokeninfo").text(),
+        "access_token=ya29.good",
+        "in the body, not in the address"
+    );
     for (number, (change, status)) in [
         (json!({"aud": "another"}), 401),
         (json!({"exp": "1"}), 401),
@@ -313,7 +329,8 @@ fn the_upstream_gets_a_signed_assertion_that_the_published_keys_verify() {
     let gateway = door_with(&provider, &configuration);
     let mut browser = signed_in(&gateway, &provider);
     for _ in 0..3 {
-        let forged = browser.page("/").header("x-lockgate-assertion", "forged").header("X-Lockgate-Email", "eve@x.y");
+        let forged =
+            browser.page("/").header("x-lockgate-assertion", "forged").header("X-Lockgate-Email", "eve@x.y");
         assert_eq!(gateway.send(forged).status, 200);
     }
     let tokens: Vec<String> = gateway
@@ -338,9 +355,13 @@ fn userinfo_says_who_it_is() {
     assert_eq!(gateway.send(Request::get("/_lockgate/userinfo").host(HOST)).status, 401);
     let mut browser = signed_in(&gateway, &provider);
     let info: Value = serde_json::from_slice(&browser.open(&gateway, "/_lockgate/userinfo").body).unwrap();
-    assert_eq!((&info["sub"], &info["email"], &info["iss"]), (&json!("user-1"), &json!("ann@example.com"), &json!(ISSUER)));
+    assert_eq!(
+        (&info["sub"], &info["email"], &info["iss"]),
+        (&json!("user-1"), &json!("ann@example.com"), &json!(ISSUER))
+    );
     let token = provider.mint(&header(), &claims(&gateway));
-    let request = Request::get("/_lockgate/userinfo").host(HOST).header("authorization", format!("Bearer {token}"));
+    let request =
+        Request::get("/_lockgate/userinfo").host(HOST).header("authorization", format!("Bearer {token}"));
     let info: Value = serde_json::from_slice(&gateway.send(request).body).unwrap();
     assert_eq!(info["sub"], json!("program-1"));
     tell_time(&provider, &gateway);

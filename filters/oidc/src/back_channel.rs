@@ -64,7 +64,10 @@ impl BackChannel {
         }
         let rule = |(path, json): (String, _)| {
             let fields = Fields::new(json, &path, &["match"])?;
-            Ok((Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?, ()))
+            Ok((
+                Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?,
+                (),
+            ))
         };
         let rules = document.list("rules")?.into_iter().map(rule).collect::<Result<_, _>>()?;
         Ok(Rc::new(Self { providers, rules }))
@@ -76,7 +79,8 @@ impl BackChannel {
         let body = stream.request_body(MAX_BODY_BYTES).await.map_err(|_| TOO_LARGE)?;
         let text = logout_token(&body).ok_or(NO_TOKEN)?;
         let token = Token::parse(text.as_bytes()).map_err(refusal)?;
-        let issued = |provider: &&Speaker| token.expect_issuer(std::slice::from_ref(&provider.issuer)).is_ok();
+        let issued =
+            |provider: &&Speaker| token.expect_issuer(std::slice::from_ref(&provider.issuer)).is_ok();
         let provider = self.providers.iter().find(issued).ok_or(refusal(TokenError::Issuer))?;
         let now_ms = stream.host().now_ms();
         let logout = Logout::check(provider, &token, now_ms)?;
@@ -85,7 +89,7 @@ impl BackChannel {
         let (host, now_s) = (stream.host(), now_ms / 1_000);
         // `jti` is remembered for as long as the token could be sent again (2.6, item 8).
         let seen = [provider.issuer.as_str(), "\0", &logout.id].concat();
-        if !marks::mark(host, Kind::UsedLogoutToken, seen.as_bytes(), logout.expires_s, now_s) {
+        if marks::is_marked(host, Kind::UsedLogoutToken, seen.as_bytes(), now_s).is_some() {
             return Err(REPLAYED);
         }
         let fact = match (&logout.session, &logout.subject) {
@@ -93,7 +97,10 @@ impl BackChannel {
             (None, Some(subject)) => subject_fact(&provider.issuer, subject),
             (None, None) => return Err(NOBODY),
         };
-        if !marks::mark(host, Kind::Revoked, &fact, now_s + MAX_SESSION_S, now_s) {
+        // First the revocation: if it cannot be stored, the provider's next try must not look like a replay.
+        if !marks::mark(host, Kind::Revoked, &fact, now_s + MAX_SESSION_S, now_s)
+            || !marks::mark(host, Kind::UsedLogoutToken, seen.as_bytes(), logout.expires_s, now_s)
+        {
             return Err(NO_STORE);
         }
         stream.runtime().count(&["signed_out"]);
@@ -123,7 +130,9 @@ impl Logout {
     fn check(provider: &Speaker, token: &Token, now_ms: u64) -> Result<Self, Refusal> {
         // `logout+jwt` is recommended; some providers send none, or JWT (2.4).
         if token.kind().is_some_and(|kind| {
-            !["jwt", "logout+jwt", "application/logout+jwt"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+            !["jwt", "logout+jwt", "application/logout+jwt"]
+                .iter()
+                .any(|known| kind.eq_ignore_ascii_case(known))
         }) {
             return Err(wrong("logout_token_type"));
         }
@@ -143,7 +152,8 @@ impl Logout {
         }
         let text = |name: &str| -> Result<Option<String>, Refusal> {
             let claim = claims.unique_field(name).map_err(|_| wrong("logout_token_claims"))?;
-            let text = |json: Json<'_>| json.str().filter(|text| !text.is_empty()).map(|text| text.into_owned());
+            let text =
+                |json: Json<'_>| json.str().filter(|text| !text.is_empty()).map(|text| text.into_owned());
             claim.map(|claim| text(claim).ok_or(wrong("logout_token_claims"))).transpose()
         };
         Ok(Self {

@@ -58,7 +58,6 @@ impl<V> Cache<V> {
     /// Keeps `value` for `key` until `expires_ms`, in the place of what was there.
     pub fn insert(&self, key: Vec<u8>, value: Rc<V>, expires_ms: u64) {
         let mut generations = self.generations.borrow_mut();
-        generations.old.remove(&key);
         if generations.young.remove(&key).is_some() {
             generations.young_bytes = generations.young_bytes.saturating_sub(key.len());
         }
@@ -73,7 +72,8 @@ impl<V> Cache<V> {
         generations.old.clear();
     }
 
-    /// Adds what is in neither generation.
+    /// Adds what the young generation does not hold. What the old one may still hold is never asked for
+    /// before that, and goes when this one becomes old.
     fn add(&self, generations: &mut Generations<V>, key: Vec<u8>, entry: Entry<V>) {
         if self.half_entries == 0 || key.len() > self.half_bytes {
             return;

@@ -180,8 +180,11 @@ fn refused_there(error: &str) -> Refusal {
     }
 }
 
-const MALFORMED: Refusal =
-    Refusal { status: 400, reason: "callback_malformed", sentence: "The sign-in service's answer cannot be read." };
+const MALFORMED: Refusal = Refusal {
+    status: 400,
+    reason: "callback_malformed",
+    sentence: "The sign-in service's answer cannot be read.",
+};
 
 const NO_STATE: Refusal =
     Refusal { status: 400, reason: "state_missing", sentence: "This sign-in did not begin here." };

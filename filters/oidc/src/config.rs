@@ -20,16 +20,8 @@ use crate::site::Site;
 use crate::upstream_headers::IdentityHeaders;
 
 /// Its top-level fields, beside those of every filter.
-pub const SECTIONS: &[&str] = &[
-    "public_url",
-    "session",
-    "providers",
-    "tokens",
-    "token_page",
-    "identity",
-    "assertion",
-    "policies",
-];
+pub const SECTIONS: &[&str] =
+    &["public_url", "session", "providers", "tokens", "token_page", "identity", "assertion", "policies"];
 
 /// The fields of a rule.
 pub const SETTINGS: &[&str] = access::SETTINGS;

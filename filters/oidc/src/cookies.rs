@@ -111,7 +111,8 @@ pub fn without(headers: &Headers, base: &str) -> Option<Vec<Vec<u8>>> {
 /// None when `payload` is too long for that, empty, or not base64url.
 pub fn set(name: &str, payload: &str, attributes: Attributes, present: usize) -> Option<Vec<String>> {
     let tail = tail(attributes);
-    let around = chunk_name(name, MAX_CHUNKS).len() + "=".len() + "1.".len() + tail.len();
+    // The first has `1.` behind its name's end where the others have `.1` before it.
+    let around = chunk_name(name, 1).len() + "=".len() + tail.len();
     let room = MAX_LINE.checked_sub(around).filter(|room| *room > 0)?;
     let count = payload.len().div_ceil(room);
     if count > MAX_CHUNKS || !is_base64url(payload) {
@@ -310,6 +311,10 @@ mod tests {
 
     #[test]
     fn what_was_never_set_is_broken() {
+        let mut nine = String::from("lockgate=9.a");
+        for index in 1..9 {
+            nine.push_str(&[&chunk_name("; lockgate", index), "=b"].concat());
+        }
         let long = ["lockgate=1.", &"a".repeat(MAX_VALUE - 1)].concat();
         for value in [
             "lockgate=",
@@ -332,6 +337,7 @@ mod tests {
             "lockgate=2.a; lockgate.1=1.b",
             "lockgate=3.a; lockgate.1=b; lockgate.3=c",
             &long,
+            &nine,
         ] {
             assert_eq!(read(&[value]), Err(CookieError::Broken), "{value}");
         }
@@ -405,6 +411,12 @@ mod tests {
         }
         assert_eq!(set("lockgate", "a", PLAIN, usize::MAX).unwrap().len(), 32);
         assert_eq!(delete("lockgate", false, usize::MAX).len(), 32);
+    }
+
+    #[test]
+    fn a_full_line_is_4000_bytes() {
+        let lines = set("lockgate", &"a".repeat(2 * MAX_LINE), PLAIN, 0).unwrap();
+        assert_eq!(lines.iter().map(String::len).take(2).collect::<Vec<_>>(), [MAX_LINE; 2]);
     }
 
     #[test]

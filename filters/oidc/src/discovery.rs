@@ -48,9 +48,7 @@ impl Discovery {
             return Err(DiscoveryError::Issuer);
         }
         let optional = |name: &str| match text(name) {
-            Some(address) => {
-                services.discovered(&address, issuer).map(Some).ok_or(DiscoveryError::Endpoint)
-            }
+            Some(address) => services.discovered(&address, issuer).map(Some).ok_or(DiscoveryError::Endpoint),
             None => Ok(None),
         };
         let required = |name: &str| optional(name)?.ok_or(DiscoveryError::Malformed);

@@ -110,7 +110,12 @@ impl Oidc {
 
     /// What the upstream learns of the visitor, and the next filters. The marks come first: the header
     /// writes behind them make the proxy choose the route anew.
-    async fn pass_on(&self, stream: &Stream, rule: &RuleAccess, visitor: Visitor) -> Result<Verdict, Refusal> {
+    async fn pass_on(
+        &self,
+        stream: &Stream,
+        rule: &RuleAccess,
+        visitor: Visitor,
+    ) -> Result<Verdict, Refusal> {
         let door = &self.0;
         let host = stream.host();
         let identity = &visitor.identity;

@@ -158,7 +158,8 @@ impl Issuer {
         }
         for (name, values) in &self.required {
             let claim = claims.unique_field(name).ok().flatten();
-            let fits = |json: Json<'_>| json.str().is_some_and(|text| values.iter().any(|value| *value == text));
+            let fits =
+                |json: Json<'_>| json.str().is_some_and(|text| values.iter().any(|value| *value == text));
             if !claim.is_some_and(|claim| fits(claim) || claim.elements().any(fits)) {
                 return Err(invalid_token("token_claims"));
             }

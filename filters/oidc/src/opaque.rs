@@ -133,7 +133,9 @@ impl Introspection {
             return Verdict::Inactive("token_not_yet");
         }
         let refresh = |name: &str| {
-            json.field(name).and_then(Json::str).is_some_and(|text| text.eq_ignore_ascii_case("refresh_token"))
+            json.field(name)
+                .and_then(Json::str)
+                .is_some_and(|text| text.eq_ignore_ascii_case("refresh_token"))
         };
         if refresh("token_type") || refresh("token_use") {
             return Verdict::Inactive("token_type");
@@ -218,7 +220,9 @@ impl Tokeninfo {
         let address = address.unwrap_or_else(|| "https://oauth2.googleapis.com/tokeninfo".to_owned());
         let client_ids = fields.texts("client_ids")?;
         if client_ids.is_empty() {
-            return Err(fields.error("client_ids", "the OAuth clients whose tokens are for you, at least one"));
+            return Err(
+                fields.error("client_ids", "the OAuth clients whose tokens are for you, at least one")
+            );
         }
         let expected = "an https address, or http on loopback";
         Ok(Rc::new(Self {
@@ -248,9 +252,9 @@ impl Tokeninfo {
             return Verdict::Inactive("token_audience");
         }
         // All values are texts there, numbers too.
-        let expires_s = text("exp").and_then(|exp| exp.parse::<u64>().ok()).or_else(|| {
-            json.field("exp").and_then(Json::u64)
-        });
+        let expires_s = text("exp")
+            .and_then(|exp| exp.parse::<u64>().ok())
+            .or_else(|| json.field("exp").and_then(Json::u64));
         let expires_ms = match expires_s {
             Some(expires_s) if expires_s > now_ms / 1_000 => expires_s.saturating_mul(1_000),
             _ => return Verdict::Inactive("token_expired"),

@@ -15,8 +15,8 @@ use lockgate_common::services::Services;
 use crate::cache::Cache;
 use crate::identity::{Identity, reduce};
 use crate::issuer::Issuer;
-use crate::provider::Provider;
 use crate::opaque::{Introspection, Tokeninfo, Verdict};
+use crate::provider::Provider;
 use crate::refuse::{ISSUER_DOWN, NO_TOKENS, invalid_token};
 
 /// Tokens that are remembered at most, and their bytes, per worker.
@@ -38,8 +38,11 @@ pub struct Programs {
     /// The claims that conditions and headers look at.
     claims: Rc<Vec<String>>,
     known: Rc<Cache<Known>>,
-    asked: Rc<RefCell<Vec<(Vec<u8>, Event<Verdict>)>>>,
+    asked: Asked,
 }
+
+/// Tokens whose issuer is being asked, and who waits for the answer.
+type Asked = Rc<RefCell<Vec<(Vec<u8>, Event<Verdict>)>>>;
 
 enum Known {
     Good(Rc<Identity>),
@@ -109,7 +112,8 @@ impl Programs {
             self.known.insert(token.to_vec(), Rc::new(Known::Good(identity.clone())), expires_ms);
             return Ok(identity);
         }
-        let text = std::str::from_utf8(token).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+        let text =
+            std::str::from_utf8(token).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
         let (Some(text), true) = (text, self.introspection.is_some() || self.google.is_some()) else {
             return Err(match (self.are_welcome(), signed) {
                 (false, _) => NO_TOKENS,
@@ -155,13 +159,19 @@ impl Programs {
                 (None, None) => Verdict::Unavailable,
             };
             let verdict = match verdict {
-                Verdict::Active(identity, until_ms) => Verdict::Active(reduced(Rc::unwrap_or_clone(identity), &claims), until_ms),
+                Verdict::Active(identity, until_ms) => {
+                    Verdict::Active(reduced(Rc::unwrap_or_clone(identity), &claims), until_ms)
+                }
                 other => other,
             };
             let now_ms = asking.host().now_ms();
             match &verdict {
                 Verdict::Active(identity, until_ms) => {
-                    known.insert(token.clone().into_bytes(), Rc::new(Known::Good(identity.clone())), *until_ms);
+                    known.insert(
+                        token.clone().into_bytes(),
+                        Rc::new(Known::Good(identity.clone())),
+                        *until_ms,
+                    );
                 }
                 Verdict::Inactive(reason) => {
                     let refused = Rc::new(Known::Refused(reason));
@@ -170,11 +180,14 @@ impl Programs {
                 // Nothing is known of the token, so nothing is remembered.
                 Verdict::Unavailable => {}
             }
-            asking.count(&["asked", match &verdict {
-                Verdict::Active(..) => "active",
-                Verdict::Inactive(_) => "inactive",
-                Verdict::Unavailable => "unavailable",
-            }]);
+            asking.count(&[
+                "asked",
+                match &verdict {
+                    Verdict::Active(..) => "active",
+                    Verdict::Inactive(_) => "inactive",
+                    Verdict::Unavailable => "unavailable",
+                },
+            ]);
             asked.borrow_mut().retain(|(other, _)| other != token.as_bytes());
             settled.settle(&asking, verdict);
         }));

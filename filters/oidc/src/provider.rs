@@ -207,8 +207,7 @@ async fn fetch(
     issuer: &str,
     field: &str,
 ) -> Result<Fetched<Rc<Discovery>>, FetchError> {
-    let service: Service =
-        services.endpoint(&discovery::address(issuer)).ok_or(FetchError::Unavailable)?;
+    let service: Service = services.endpoint(&discovery::address(issuer)).ok_or(FetchError::Unavailable)?;
     let mut call = service.anonymous_get("");
     call.timeout_ms = CALL_MS;
     let answer = runtime.call(call).await;
@@ -222,7 +221,8 @@ async fn fetch(
             DiscoveryError::Endpoint => ("names an endpoint that is not https, or is private", "endpoint"),
         };
         runtime.count(&["discovery", wrong]);
-        let line = ["lockgate configuration: ", field, ": given ", issuer, ", but what it publishes ", reason];
+        let line =
+            ["lockgate configuration: ", field, ": given ", issuer, ", but what it publishes ", reason];
         runtime.host().log(Level::Error, &line.concat());
         FetchError::Unavailable
     })?;

@@ -50,7 +50,7 @@ pub enum Refreshed {
 
 /// What is kept of an outcome.
 enum Outcome {
-    Session(Session),
+    Session(Box<Session>),
     /// The provider did not answer.
     Failed,
     /// The provider refused.
@@ -72,7 +72,7 @@ pub async fn refresh(
         let expired = opened.session.token_expired(now_s);
         match outcome(stream.host(), &keys, &key, now_s) {
             Some(Outcome::Session(session)) => {
-                let newer = Opened::new(door, session).map(Rc::new);
+                let newer = Opened::new(door, *session).map(Rc::new);
                 return Ok(newer.map_or(Refreshed::Over, Refreshed::Newer));
             }
             Some(_) if !expired => return Ok(Refreshed::StillGood),
@@ -113,7 +113,7 @@ pub fn newer(
 ) -> Option<Rc<Opened>> {
     session.refresh_token.as_ref()?;
     match outcome(host, keys, &key(session), now_s)? {
-        Outcome::Session(session) => Opened::new(door, session).map(Rc::new),
+        Outcome::Session(session) => Opened::new(door, *session).map(Rc::new),
         _ => None,
     }
 }
@@ -167,7 +167,8 @@ async fn ask(
         })?;
         let discovery = provider.discovery.value(deadline).await.map_err(|_| Outcome::Failed)?;
         let claims = id_token.claims().map_err(|_| Outcome::Refused)?;
-        let claims = userinfo::complete(runtime, &discovery, claims, access_token, &door.wanted(provider)).await;
+        let claims =
+            userinfo::complete(runtime, &discovery, claims, access_token, &door.wanted(provider)).await;
         newer.claims = claims.map_err(|_| Outcome::Failed)?;
     }
     let now_s = runtime.host().now_ms() / 1_000;
@@ -193,7 +194,7 @@ fn outcome(host: &dyn Host, keys: &Keyring, key: &str, now_s: u64) -> Option<Out
     // Another session's outcome in the same place does not open under this key.
     let plain = keys.open(Purpose::Refreshed, key, std::str::from_utf8(sealed).ok()?).ok()?;
     match code {
-        b's' => Session::decode(&plain).map(Outcome::Session),
+        b's' => Session::decode(&plain).map(Box::new).map(Outcome::Session),
         b'f' => Some(Outcome::Failed),
         _ => Some(Outcome::Refused),
     }

@@ -98,8 +98,11 @@ pub const MISSING_SCOPE: Refusal =
     Refusal { status: 403, reason: "missing_scope", sentence: "The token's scopes do not allow this." };
 
 /// A page of another site asks for a change.
-pub const CROSS_ORIGIN: Refusal =
-    Refusal { status: 403, reason: "cross_origin", sentence: "This must be asked from this site's own page." };
+pub const CROSS_ORIGIN: Refusal = Refusal {
+    status: 403,
+    reason: "cross_origin",
+    sentence: "This must be asked from this site's own page.",
+};
 
 /// An address of the door's that does not exist.
 pub const NO_PAGE: Refusal = Refusal { status: 404, reason: "no_page", sentence: "There is no such page." };

@@ -39,7 +39,13 @@ pub async fn sign_out(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result
         let session = &opened.session;
         let now_s = stream.host().now_ms() / 1_000;
         if door.is_live(session, now_s)
-            && !marks::mark(stream.host(), Kind::Revoked, &session_fact(&session.id), door.ends_s(session), now_s)
+            && !marks::mark(
+                stream.host(),
+                Kind::Revoked,
+                &session_fact(&session.id),
+                door.ends_s(session),
+                now_s,
+            )
         {
             return Err(NO_STORE);
         }

@@ -35,7 +35,9 @@ impl Site {
         }
         let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if cookie.is_empty() || !cookie.bytes().all(name) {
-            return Err(document.error("session", "a cookie name of letters, digits, hyphens and underscores"));
+            return Err(
+                document.error("session", "a cookie name of letters, digits, hyphens and underscores")
+            );
         }
         let cookie = [if secure { "__Host-" } else { "" }, cookie].concat();
         Ok(Self { authority: authority.to_owned(), secure, cookie, origin })

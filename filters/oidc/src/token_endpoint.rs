@@ -156,7 +156,9 @@ fn read(answer: &Answer) -> Result<Tokens, GrantError> {
     let token = |name: &str| {
         let text = json.field(name).and_then(Json::str).filter(|text| !text.is_empty());
         match text {
-            Some(text) if text.len() > MAX_TOKEN_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Some(text)
+                if text.len() > MAX_TOKEN_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
                 Err(GrantError::Unavailable)
             }
             text => Ok(text.map(|text| text.into_owned())),

@@ -26,7 +26,8 @@ pub async fn complete(
     wanted: &[String],
 ) -> Result<String, NoUserinfo> {
     let missing = wanted.iter().any(|name| id_token.field(top(name)).is_none());
-    let (Some(endpoint), Some(access_token), true) = (&discovery.userinfo_endpoint, access_token, missing) else {
+    let (Some(endpoint), Some(access_token), true) = (&discovery.userinfo_endpoint, access_token, missing)
+    else {
         return merge(wanted, &[id_token]);
     };
     let mut call = endpoint.anonymous_get("");
@@ -36,7 +37,9 @@ pub async fn complete(
     let answer = runtime.call(call).await;
     let userinfo = Json::parse(&answer.body).ok().filter(|_| answer.is_success()).ok_or(NoUserinfo)?;
     // Of another subject it must not be used (Core, 5.3.2).
-    let subject = |json: Json<'_>| json.unique_field("sub").ok().flatten().and_then(|sub| Some(sub.str()?.into_owned()));
+    let subject = |json: Json<'_>| {
+        json.unique_field("sub").ok().flatten().and_then(|sub| Some(sub.str()?.into_owned()))
+    };
     match subject(userinfo) {
         Some(sub) if Some(&sub) == subject(id_token).as_ref() => merge(wanted, &[id_token, userinfo]),
         _ => Err(NoUserinfo),

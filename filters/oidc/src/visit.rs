@@ -32,7 +32,8 @@ impl Opened {
     /// A session with whose it is; none if its provider is not configured any more, or its claims make
     /// nobody.
     pub fn new(door: &Door, session: Session) -> Option<Self> {
-        let provider = door.provider(&session.provider).filter(|provider| provider.issuer == session.issuer)?;
+        let provider =
+            door.provider(&session.provider).filter(|provider| provider.issuer == session.issuer)?;
         let claims = Json::parse(session.claims.as_bytes()).ok()?;
         let identity = Identity::from_claims(claims, &session.issuer, &provider.claim_rules, true)?;
         let same = identity.subject == session.subject;

@@ -144,9 +144,8 @@ impl CookieJar {
     fn keep(&mut self, from: &Url, cookie: Cookie) {
         let path = cookie.path.clone().filter(|path| path.starts_with('/'));
         let path = path.unwrap_or_else(|| default_path(from.path()));
-        let same = |kept: &Kept| {
-            kept.cookie.name == cookie.name && kept.host == from.host && kept.path == path
-        };
+        let same =
+            |kept: &Kept| kept.cookie.name == cookie.name && kept.host == from.host && kept.path == path;
         self.kept.retain(|kept| !same(kept));
         let lifetime = cookie.max_age.map(|seconds| Duration::from_secs(seconds.max(0).unsigned_abs()));
         if lifetime.is_none_or(|lifetime| !lifetime.is_zero()) {
@@ -273,7 +272,8 @@ mod tests {
         assert_eq!(jar.names(""), ["a", "b", "c"]);
         assert_eq!(jar.cookie("a").unwrap().max_age, Some(60));
         assert!(jar.cookie("c").unwrap().max_age.unwrap() > 0);
-        let gone = ["a=; Max-Age=0", "b=; Max-Age=60; Path=/other", "c=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"];
+        let gone =
+            ["a=; Max-Age=0", "b=; Max-Age=60; Path=/other", "c=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"];
         jar.take(&page, &answered(&gone));
         assert_eq!(jar.names(""), ["b", "b"]);
     }

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::builder::Builder;
 use crate::oidc_provider::{CLIENT_ID, CLIENT_SECRET, OidcProvider};
-use crate::slack::now;
 use crate::stack::Stack;
 
 /// The value of `COOKIE_SECRET`: 32 bytes.
@@ -73,7 +72,18 @@ pub async fn start_door(provider: &OidcProvider, change: impl FnOnce(&mut Value)
     stack
 }
 
-/// A claim that says when something ends, or ended: now and so many seconds.
-pub fn in_seconds(seconds: i64) -> Value {
-    json!(now() + seconds)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_yaml_and_as_it_was_changed() {
+        let text = door_config("http://127.0.0.1:1", |config| {
+            config["sign_in"]["providers"][0]["scopes"] = json!(["openid"]);
+        });
+        let read: Value = serde_norway::from_str(&text).unwrap();
+        assert_eq!(read["sign_in"]["providers"][0]["issuer"], "http://127.0.0.1:1");
+        assert_eq!(read["sign_in"]["providers"][0]["scopes"], json!(["openid"]));
+        assert_eq!(read["public_url"], "${PUBLIC_URL}");
+    }
 }

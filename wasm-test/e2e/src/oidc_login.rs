@@ -44,11 +44,8 @@ pub async fn sign_in_until(
 pub async fn confirm_sign_out(agent: &mut UserAgent, page: &Page) -> Page {
     let form = page.forms().into_iter().next();
     let form = form.unwrap_or_else(|| panic!("no form at {}:\n{}", page.url, page.response.text()));
-    let form = if form.buttons.iter().any(|(name, _)| name == "logout") {
-        form.fill("logout", "yes")
-    } else {
-        form
-    };
+    let form =
+        if form.buttons.iter().any(|(name, _)| name == "logout") { form.fill("logout", "yes") } else { form };
     let answer = agent.submit(page, &form).await;
     agent.go_on(answer, |_| false).await
 }

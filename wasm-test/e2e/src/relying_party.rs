@@ -6,11 +6,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::Client;
 use crate::http1::{Request, Response};
 use crate::oidc_login::sign_in_until;
 use crate::url::{Url, encode_form};
 use crate::user_agent::UserAgent;
-use crate::Client;
 
 /// A client of a provider.
 #[derive(Clone, Debug)]
@@ -96,7 +96,8 @@ impl RelyingParty {
 
     /// Exchanges a refresh token.
     pub async fn refresh(&self, refresh_token: &str) -> Response {
-        self.post("token_endpoint", &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
+        self.post("token_endpoint", &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)])
+            .await
     }
 
     /// A token of its own, for a resource if there is one.
@@ -122,8 +123,7 @@ impl RelyingParty {
     /// What the userinfo endpoint says about the owner of an access token.
     pub async fn userinfo(&self, access_token: &str) -> Response {
         let url = self.endpoint("userinfo_endpoint");
-        let request =
-            Request::get(&url.target).header("authorization", format!("Bearer {access_token}"));
+        let request = Request::get(&url.target).header("authorization", format!("Bearer {access_token}"));
         send(&url, request).await
     }
 
@@ -136,8 +136,7 @@ impl RelyingParty {
         let to_us = |url: &Url| url.to_string().starts_with(&self.redirect_uri);
         let page = sign_in_until(agent, &asked.url, account, to_us).await;
         let callback = page.location();
-        let callback =
-            callback.unwrap_or_else(|| panic!("{} answers {}", page.url, page.response.text()));
+        let callback = callback.unwrap_or_else(|| panic!("{} answers {}", page.url, page.response.text()));
         assert_eq!(callback.query("state").as_ref(), Some(&asked.state), "{callback}");
         let code = callback.query("code").unwrap_or_else(|| panic!("no code: {callback}"));
         let answer = self.exchange(&code, &asked.verifier).await;

@@ -10,6 +10,8 @@ use rsa::traits::PublicKeyParts;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey};
 use serde_json::{Map, Value, json};
 
+use crate::slack::now;
+
 const RSA: [&str; 2] =
     [include_str!("../fixtures/keys/rsa-1.pem"), include_str!("../fixtures/keys/rsa-2.pem")];
 const WEAK_RSA: &str = include_str!("../fixtures/keys/rsa-1024.pem");
@@ -185,9 +187,8 @@ impl Jwt {
 
     /// The token as it is sent: RFC 7515, section 7.1.
     pub fn compact(&self) -> String {
-        let part = |object: &Map<String, Value>| {
-            URL_SAFE_NO_PAD.encode(Value::Object(object.clone()).to_string())
-        };
+        let part =
+            |object: &Map<String, Value>| URL_SAFE_NO_PAD.encode(Value::Object(object.clone()).to_string());
         let text = format!("{}.{}", part(&self.header), part(&self.claims));
         let signature = match &self.seal {
             Seal::Key(key) => {
@@ -214,9 +215,16 @@ pub fn unverified(token: &str) -> (Value, Value) {
     let [header, claims, _] = parts[..] else { panic!("not a token: {token}") };
     let read = |part: &str| {
         let bytes = URL_SAFE_NO_PAD.decode(part).ok();
-        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_else(|| panic!("not a token: {token}"))
+        bytes
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_else(|| panic!("not a token: {token}"))
     };
     (read(header), read(claims))
+}
+
+/// A time as claims have it: now and so many seconds, or, with a minus, before now.
+pub fn in_seconds(seconds: i64) -> Value {
+    json!(now() + seconds)
 }
 
 fn object(value: Value) -> Map<String, Value> {

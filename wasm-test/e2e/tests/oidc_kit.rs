@@ -205,8 +205,12 @@ async fn the_provider_fails_as_it_is_told_and_recovers() {
     let newest = refreshed.json();
     let lost = [("grant_type", "refresh_token"), ("refresh_token", text(&newest, "refresh_token"))];
     let url = party.endpoint("token_endpoint");
-    let form = Request::post(&url.target, "application/x-www-form-urlencoded", lockgate_e2e::url::encode_form(&lost))
-        .header("authorization", lockgate_e2e::relying_party::basic(provider.client_id(), provider.secret()));
+    let form = Request::post(
+        &url.target,
+        "application/x-www-form-urlencoded",
+        lockgate_e2e::url::encode_form(&lost),
+    )
+    .header("authorization", lockgate_e2e::relying_party::basic(provider.client_id(), provider.secret()));
     assert!(Client::new(url.address()).try_send(&form).await.is_err());
     assert_eq!(party.refresh(lost[1].1).await.status, 400);
     assert_eq!(provider.reuses().await, 1);
@@ -223,7 +227,8 @@ async fn an_administrators_logout_reaches_the_back_channel_and_ends_the_tokens()
     provider.register_gateway(&gateway.url(), &["other"]).await;
     let redirect_uri = format!("{}/_lockgate/callback/other", gateway.url());
     let party =
-        RelyingParty::discover(provider.issuer(), provider.client_id(), provider.secret(), &redirect_uri).await;
+        RelyingParty::discover(provider.issuer(), provider.client_id(), provider.secret(), &redirect_uri)
+            .await;
     let tokens = party.sign_in(&mut UserAgent::new(), "heidi").await;
     let (_, claims) = unverified(text(&tokens, "id_token"));
 
@@ -248,7 +253,8 @@ async fn a_person_signs_out_at_the_provider_and_comes_back() {
     provider.register_gateway(&gateway.url(), &[]).await;
     let redirect_uri = format!("{}/_lockgate/callback", gateway.url());
     let party =
-        RelyingParty::discover(provider.issuer(), provider.client_id(), provider.secret(), &redirect_uri).await;
+        RelyingParty::discover(provider.issuer(), provider.client_id(), provider.secret(), &redirect_uri)
+            .await;
     let mut agent = UserAgent::new();
     let tokens = party.sign_in(&mut agent, "ivan").await;
     let signed_out = format!("{}/_lockgate/signed-out", gateway.url());
@@ -277,7 +283,8 @@ async fn a_changed_account_shows_at_the_next_refresh_and_a_closed_one_has_none()
 
 #[tokio::test]
 async fn the_mock_takes_anybody_and_gives_claims_and_refresh_tokens() {
-    let known = json!({"sub": "kate", "email": "kate@example.com", "email_verified": true, "groups": ["staff"]});
+    let known =
+        json!({"sub": "kate", "email": "kate@example.com", "email_verified": true, "groups": ["staff"]});
     let mock = OidcMock::with_lifetime(&[known], Duration::from_secs(60)).await;
     let party = mock.relying_party("http://127.0.0.1:1/callback").await;
     let tokens = party.sign_in(&mut UserAgent::new(), "kate").await;
@@ -315,7 +322,8 @@ async fn chromium_logs_in_at_both_providers() {
     let landing = tab.sign_in_at_oidc_provider("nina").await;
     assert!(landing.url.starts_with(&callback(&upstream)), "{landing:?}");
     assert_eq!((landing.status, tab.text("body").await.as_str()), (200, "upstream"));
-    let names: Vec<_> = context.cookies().await.iter().map(|cookie| text(cookie, "name").to_owned()).collect();
+    let names: Vec<_> =
+        context.cookies().await.iter().map(|cookie| text(cookie, "name").to_owned()).collect();
     assert!(names.contains(&"_session".to_owned()), "{names:?}");
 
     let other = browser.context().await;

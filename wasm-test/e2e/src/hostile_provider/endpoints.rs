@@ -212,7 +212,8 @@ impl State {
         let manners = lock(&self.manners).clone();
         let scope = parameters.find("scope").unwrap_or_default();
         let claims = json!({"sub": client_id, "client_id": client_id, "scope": scope});
-        let audience = manners.jwt_access_tokens_for.or_else(|| parameters.find("resource").map(str::to_owned));
+        let audience =
+            manners.jwt_access_tokens_for.or_else(|| parameters.find("resource").map(str::to_owned));
         let token = match audience {
             Some(audience) => {
                 let claims = merged(&claims, &json!({"aud": audience, "jti": random()}));
@@ -275,7 +276,10 @@ impl State {
             ("exp", json!(access.end.to_string())),
             ("expires_in", json!((access.end - now()).to_string())),
             ("email", claims["email"].clone()),
-            ("email_verified", json!(claims["email_verified"].as_bool().map(|verified| verified.to_string()))),
+            (
+                "email_verified",
+                json!(claims["email_verified"].as_bool().map(|verified| verified.to_string())),
+            ),
             ("access_type", json!("online")),
         ] {
             if !value.is_null() {
@@ -296,7 +300,10 @@ impl State {
                 let (id, secret) = decoded.into_iter().next()?;
                 (id, Some(secret))
             }
-            None => (parameters.find("client_id")?.to_owned(), parameters.find("client_secret").map(str::to_owned)),
+            None => (
+                parameters.find("client_id")?.to_owned(),
+                parameters.find("client_secret").map(str::to_owned),
+            ),
         };
         lock(&self.manners).clients.contains(&(id.clone(), secret)).then_some(id)
     }

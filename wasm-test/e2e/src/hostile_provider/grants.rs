@@ -80,7 +80,13 @@ impl Grants {
         name
     }
 
-    pub(super) fn keep_access(&mut self, name: &str, claims: &Value, lifetime: Duration, family: Option<u64>) {
+    pub(super) fn keep_access(
+        &mut self,
+        name: &str,
+        claims: &Value,
+        lifetime: Duration,
+        family: Option<u64>,
+    ) {
         let mut all = json!({"scope": "openid", "client_id": crate::oidc_provider::CLIENT_ID});
         for (name, value) in claims.as_object().into_iter().flatten() {
             all[name] = value.clone();

@@ -6,8 +6,8 @@ use lockgate_e2e::hostile_provider::{Endpoint, HostileProvider};
 use lockgate_e2e::oidc_provider::{CLIENT_ID, CLIENT_SECRET};
 use lockgate_e2e::relying_party::RelyingParty;
 use lockgate_e2e::signing_keys::{Jwt, SigningKey, unverified};
-use lockgate_e2e::user_agent::UserAgent;
 use lockgate_e2e::url::Url;
+use lockgate_e2e::user_agent::UserAgent;
 use lockgate_e2e::{Answer, Client, Request, Response};
 use serde_json::{Value, json};
 
@@ -51,7 +51,9 @@ async fn it_checks_what_an_honest_provider_checks() {
     let party = party(&provider).await;
     let stranger = RelyingParty::discover(provider.issuer(), CLIENT_ID, "wrong", CALLBACK).await;
     let mut agent = UserAgent::new();
-    for (asker, verifier, status) in [(&party, None, 400), (&stranger, Some(()), 401), (&party, Some(()), 200)] {
+    for (asker, verifier, status) in
+        [(&party, None, 400), (&stranger, Some(()), 401), (&party, Some(()), 200)]
+    {
         let asked = party.ask();
         let back = agent.follow_until(&asked.url, |url| url.port == 1).await.location().unwrap();
         let verifier = verifier.map_or("another", |()| &asked.verifier);
@@ -108,10 +110,12 @@ async fn every_answer_can_be_changed() {
     provider.answer_json(Endpoint::Token, 400, &json!({"error": "<script>"}));
     assert_eq!(party.refresh("any").await.json()["error"], "<script>");
     provider.answer(Endpoint::Token, |_| Some(Answer::Reset));
-    assert!(Client::new(party.endpoint("token_endpoint").address())
-        .try_send(&Request::post("/token", "text/plain", ""))
-        .await
-        .is_err());
+    assert!(
+        Client::new(party.endpoint("token_endpoint").address())
+            .try_send(&Request::post("/token", "text/plain", ""))
+            .await
+            .is_err()
+    );
     provider.heal();
     provider.rotate_keys(SigningKey::p256(0), true);
     let tokens = party.sign_in(&mut agent, "").await;
@@ -161,7 +165,8 @@ async fn calls_are_held_until_the_test_lets_them_go_and_answers_are_lost() {
 async fn bearer_tokens_are_minted_and_looked_up() {
     let provider = HostileProvider::start();
     let party = party(&provider).await;
-    let token = provider.access_token(&json!({"sub": "u-1", "email": "u@example.com", "email_verified": true}));
+    let token =
+        provider.access_token(&json!({"sub": "u-1", "email": "u@example.com", "email_verified": true}));
     let told = party.post("introspection_endpoint", &[("token", &token)]).await.json();
     assert_eq!((&told["active"], text(&told, "sub")), (&json!(true), "u-1"));
     let own = party.client_credentials("introspect", None).await;
