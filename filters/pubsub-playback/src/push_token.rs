@@ -4,9 +4,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use lockgate_common::bearer;
 use lockgate_common::fetch::Shared;
 use lockgate_common::flow::Stream;
-use lockgate_common::http::{Headers, Refusal};
+use lockgate_common::http::Refusal;
 use lockgate_common::json::Json;
 use lockgate_common::jwks::Keys;
 use lockgate_common::jwt::{self, Token, TokenError};
@@ -32,7 +33,7 @@ impl PushTokens {
     /// Refuses a stream whose token is not the subscription's, waiting for keys until `deadline`
     /// (ms since 1970).
     pub async fn check(&self, stream: &Stream, deadline: u64) -> Result<(), Refusal> {
-        let bytes = bearer(stream.headers())?;
+        let bytes = bearer::token(stream.headers()).map_err(|_| REPEATED)?.ok_or(NO_TOKEN)?;
         let now_ms = stream.host().now_ms();
         if self.remembers(bytes, now_ms / 1_000) {
             return Ok(());
@@ -73,17 +74,6 @@ impl PushTokens {
             result => result.map_err(refusal),
         }
     }
-}
-
-/// The one bearer token (RFC 6750, 2.1; the scheme's case does not matter, RFC 9110, 11.1).
-fn bearer(headers: &Headers) -> Result<&[u8], Refusal> {
-    let value = headers.single("authorization").map_err(|_| REPEATED)?.ok_or(NO_TOKEN)?;
-    let (scheme, token) = value.split_at_checked(7).ok_or(NO_TOKEN)?;
-    let token = token.trim_ascii();
-    if !scheme.eq_ignore_ascii_case(b"bearer ") || token.is_empty() {
-        return Err(NO_TOKEN);
-    }
-    Ok(token)
 }
 
 const NO_TOKEN: Refusal = Refusal { status: 401, reason: "no_token", sentence: "A token is needed." };
