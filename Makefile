@@ -99,14 +99,15 @@ $(TOOLS)/envoy-%/lib/envoy:
 	$@ --version > /dev/null
 
 .PHONY: clients
-clients: $(TOOLS)/slack/ready $(CLIENTS)/bolt/node_modules/ready
+clients: $(patsubst %,$(TOOLS)/%/ready,slack oidc-mock) $(patsubst %,$(CLIENTS)/%/node_modules/ready,bolt browser oidc-provider)
 
-$(TOOLS)/slack/ready: $(CLIENTS)/slack/requirements.txt
-	python3 -m venv $(TOOLS)/slack
-	$(TOOLS)/slack/bin/pip install --quiet --disable-pip-version-check -r $<
+$(TOOLS)/%/ready: $(CLIENTS)/%/requirements.txt
+	@command -v python3 > /dev/null || { echo "Python 3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }
+	python3 -m venv $(TOOLS)/$* || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	$(TOOLS)/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-$(CLIENTS)/bolt/node_modules/ready: $(CLIENTS)/bolt/package-lock.json
+$(CLIENTS)/%/node_modules/ready: $(CLIENTS)/%/package-lock.json
 	@command -v npm > /dev/null || { echo "npm is missing: the tests need Node 20" >&2; exit 1; }
-	npm ci --prefix $(CLIENTS)/bolt --no-audit --no-fund --loglevel error
+	npm ci --prefix $(CLIENTS)/$* --no-audit --no-fund --loglevel error
 	touch $@

@@ -2,14 +2,15 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Signal, kill_process, test_kill_process};
+use support::gateway::{Run, exchange, free_address};
 
 const CONFIG: &str = "
 version: 1
@@ -20,105 +21,12 @@ routes:
   - {name: open, match: {path_prefix: /open}, guard: public}
 ";
 
-/// `lockgate run` and the lines it has not been asked for yet.
-struct Run {
-    child: Child,
-    lines: Receiver<String>,
-    address: SocketAddr,
-    admin: SocketAddr,
-    directory: tempfile::TempDir,
+fn start(upstream: SocketAddr) -> Run {
+    start_with(CONFIG, upstream)
 }
 
-impl Run {
-    fn start(upstream: SocketAddr) -> Self {
-        Self::start_with(CONFIG, upstream)
-    }
-
-    fn start_with(text: &str, upstream: SocketAddr) -> Self {
-        let envoy = support::envoy();
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("lockgate.yaml");
-        std::fs::write(&config, text).unwrap();
-        let (address, admin) = (free_address(), free_address());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lockgate"))
-            .arg("run")
-            .env("ENVOY", envoy)
-            .env("LOCKGATE_CONFIG", config)
-            .env("STATE_DIR", directory.path().join("state"))
-            .env("PORT", address.port().to_string())
-            .env("ADMIN_PORT", admin.port().to_string())
-            .env("UPSTREAM_URL", format!("http://{upstream}"))
-            .env("ENVOY_CONCURRENCY", "1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        let run = Self { child, lines, address, admin, directory };
-        run.wait_for(&format!("ready http://{address}"));
-        run
-    }
-
-    fn wait_for(&self, wanted: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(Duration::from_secs(20)).expect(wanted);
-            if line.contains(wanted) {
-                return line;
-            }
-        }
-    }
-
-    fn get(&self, path: &str) -> String {
-        exchange(self.address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(pid(self.child.id()), signal).unwrap();
-    }
-
-    /// Envoy's process, the only child.
-    fn envoy(&self) -> Pid {
-        let tasks = format!("/proc/{0}/task/{0}/children", self.child.id());
-        let children = std::fs::read_to_string(tasks).unwrap();
-        pid(children.trim().parse().unwrap())
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn pid(id: u32) -> Pid {
-    Pid::from_raw(id.cast_signed()).unwrap()
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn exchange(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    // Not to the end of the connection: Envoy keeps it open a second longer.
-    let mut reader = BufReader::new(stream);
-    let mut answer = String::new();
-    while !answer.ends_with("\r\n\r\n") && reader.read_line(&mut answer).unwrap() > 0 {}
-    let head = answer.to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    match length {
-        Some(length) => reader.take(length.parse().unwrap()).read_to_string(&mut answer).unwrap(),
-        None if head.contains("transfer-encoding") => reader.read_to_string(&mut answer).unwrap(),
-        None => 0,
-    };
-    answer
+fn start_with(config: &str, upstream: SocketAddr) -> Run {
+    Run::start(config, upstream, &[])
 }
 
 /// Accepts one request, hands out its head, and answers when told to.
@@ -143,7 +51,7 @@ fn slow_upstream() -> (SocketAddr, Receiver<String>, std::sync::mpsc::Sender<()>
 #[test]
 fn a_request_in_flight_survives_sigterm() {
     let (upstream, heads, answer) = slow_upstream();
-    let mut run = Run::start(upstream);
+    let mut run = start(upstream);
     let address = run.address;
     let request = "GET /open/slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let client = std::thread::spawn(move || exchange(address, request));
@@ -161,14 +69,14 @@ fn a_request_in_flight_survives_sigterm() {
 
 #[test]
 fn envoys_end_ends_it_with_envoys_status() {
-    let mut run = Run::start(free_address());
+    let mut run = start(free_address());
     kill_process(run.envoy(), Signal::KILL).unwrap();
     assert_eq!(run.child.wait().unwrap().code(), Some(137));
 }
 
 #[test]
 fn envoy_does_not_outlive_it() {
-    let mut run = Run::start(free_address());
+    let mut run = start(free_address());
     let envoy = run.envoy();
     run.signal(Signal::KILL);
     run.child.wait().unwrap();
@@ -180,7 +88,7 @@ fn envoy_does_not_outlive_it() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
-    let run = Run::start(free_address());
+    let run = start(free_address());
     let second = Command::new(env!("CARGO_BIN_EXE_lockgate"))
         .arg("run")
         .env("LOCKGATE_CONFIG", run.directory.path().join("lockgate.yaml"))
@@ -198,7 +106,7 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn the_door_is_closed_but_for_what_is_declared_open() {
     let (upstream, heads, answer) = slow_upstream();
-    let run = Run::start(upstream);
+    let run = start(upstream);
     for (path, status) in [
         ("/health", 204),
         ("/_lockgate/health", 204),
@@ -235,7 +143,7 @@ fn the_door_is_closed_but_for_what_is_declared_open() {
 #[test]
 fn what_a_client_could_forge_never_reaches_the_upstream() {
     let (upstream, heads, answer) = slow_upstream();
-    let run = Run::start(upstream);
+    let run = start(upstream);
     answer.send(()).unwrap();
     let forged = [
         "X-Lockgate-Principal: a",
@@ -275,7 +183,7 @@ fn what_a_client_could_forge_never_reaches_the_upstream() {
 
 #[test]
 fn an_upstream_that_is_not_there_is_a_plain_sentence() {
-    let run = Run::start(free_address());
+    let run = start(free_address());
     let answer = run.get("/open");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("The service cannot answer right now. Request id: "), "{answer}");
@@ -285,7 +193,7 @@ fn an_upstream_that_is_not_there_is_a_plain_sentence() {
 #[test]
 fn an_upstream_that_is_too_slow_is_given_up_by_its_timeout() {
     let (upstream, heads, answer) = slow_upstream();
-    let run = Run::start_with(&CONFIG.replace("timeout: 20s", "timeout: 1s"), upstream);
+    let run = start_with(&CONFIG.replace("timeout: 20s", "timeout: 1s"), upstream);
     let answered = run.get("/open");
     assert!(answered.starts_with("HTTP/1.1 504 "), "{answered}");
     assert_eq!(heads.try_iter().count(), 1, "it must not be asked twice");
@@ -295,7 +203,7 @@ fn an_upstream_that_is_too_slow_is_given_up_by_its_timeout() {
 #[test]
 fn what_is_written_is_for_its_owner_alone_and_the_admin_interface_for_this_machine() {
     use std::os::unix::fs::PermissionsExt;
-    let run = Run::start(free_address());
+    let run = start(free_address());
     let state = run.directory.path().join("state");
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(state.clone()), 0o700);

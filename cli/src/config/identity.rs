@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jwt_simple::algorithms::ES256KeyPair;
+use lockgate_common::assertion::AssertionKeys;
+use lockgate_common::secret::Secret;
 use serde::Deserialize;
 
 use super::issuer::is_claim;
@@ -45,10 +46,10 @@ pub(super) fn assertion(
     }
     if let Some((name, value)) = context.value(&keys)
         && !is_elsewhere(value)
-        && !are_keys(value)
+        && AssertionKeys::parse(&Secret::new(value.as_bytes().to_vec())).is_none()
     {
         let message = format!(
-            "{name} is not a private key on P-256 in PEM (PKCS #8); expected one or more, newest first, \
+            "{name} is not a private key on P-256 in PEM; expected one or more, newest first, \
              for example {name}=$(openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)"
         );
         return Err(Problem::new("sign_in.assertion.key", message));
@@ -64,12 +65,6 @@ pub(super) fn assertion(
         return Err(Problem::given("sign_in.assertion.lifetime", seconds(lifetime), expected));
     }
     Ok(Some(Assertion { keys, audience, lifetime }))
-}
-
-fn are_keys(text: &str) -> bool {
-    const END: &str = "-----END PRIVATE KEY-----";
-    let blocks: Vec<&str> = text.trim().split_inclusive(END).collect();
-    !text.trim().is_empty() && blocks.iter().all(|block| ES256KeyPair::from_pem(block.trim()).is_ok())
 }
 
 /// Headers that say who somebody is must not be ones that mean something else already.

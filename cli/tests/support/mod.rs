@@ -1,6 +1,8 @@
 //! What the tests of `render` and `run` share: an environment with everything set, and a module.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod gateway;
+
 use std::path::{Path, PathBuf};
 
 use lockgate::config::{self, Environment};

@@ -23,6 +23,10 @@ use crate::site::OWN_PREFIX;
 use crate::visit::{self, Visit};
 use crate::{config, cookies, login, navigation, own, refuse};
 
+/// How long after its start a worker asks for metadata and keys, in milliseconds. Earlier it does not
+/// know its clusters; whoever comes before that has them fetched.
+const PREFETCH_MS: u64 = 100;
+
 /// The filter as configured.
 pub struct Oidc(Rc<Door>);
 
@@ -37,7 +41,11 @@ impl Oidc {
     /// Reads the configuration, and has the providers' metadata and keys fetched before anybody asks.
     pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
         let door = config::door(fields, runtime)?;
-        door.is_ready();
+        let (waiting, prefetching) = (runtime.clone(), door.clone());
+        runtime.spawn(Box::pin(async move {
+            waiting.sleep(waiting.host().now_ms() + PREFETCH_MS).await;
+            prefetching.is_ready();
+        }));
         Ok(Rc::new(Self(door)))
     }
 

@@ -34,6 +34,7 @@ pub fn door_config(issuer: &str, change: impl FnOnce(&mut Value)) -> String {
                 "issuer": issuer,
                 "client_id": CLIENT_ID,
                 "client_secret": {"env": "OIDC_CLIENT_SECRET"},
+                "back_channel_logout": true,
             }],
             "policies": [{"effect": "allow", "anyone": true}],
         },

@@ -73,7 +73,7 @@ async fn a_code_needs_its_verifier_and_the_client_its_secret() {
     let stranger = RelyingParty::discover(provider.issuer(), provider.client_id(), "wrong", "").await;
     assert_eq!(stranger.exchange(&code, &asked.verifier).await.status, 401);
 
-    // As `alice`, a query without a challenge is refused before anybody logs in.
+    // A query without a challenge is refused before anybody logs in.
     let plain = Url::parse(&asked.url);
     let pairs: Vec<_> = plain.pairs().into_iter().filter(|(name, _)| !name.starts_with("code_")).collect();
     let page = agent.open(&plain.with_pairs(&pairs).to_string()).await;
