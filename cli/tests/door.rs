@@ -20,7 +20,7 @@ public_url: http://127.0.0.1:${PORT}
 upstream: {url: '${UPSTREAM_URL}'}
 services: {google_api_base: '${SERVICES}', metadata_base: '${SERVICES}'}
 sign_in:
-  tokens: {jwt: [{issuer: '${SERVICES}', audiences: [tests]}]}
+  tokens: {jwt: [{issuer: '${SERVICES}', jwks_uri: '${SERVICES}/oauth2/v3/certs', audiences: [tests]}]}
   headers: {remote-user: email}
   policies: [{effect: allow, anyone: true}]
 routes:
@@ -291,19 +291,18 @@ fn a_chain_without_its_guard_lets_nobody_in() {
         assert!(envoy.try_wait().unwrap().is_none(), "Envoy ended");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let ask = |path: &str| {
-        let bearer = stack.bearer();
-        exchange(
-            address,
-            &format!("GET {path} HTTP/1.1\r\nhost: app\r\n{bearer}\r\nconnection: close\r\n\r\n"),
-        )
+    let ask = |request: &str| {
+        let (bearer, form) = (stack.bearer(), "content-type: application/x-www-form-urlencoded");
+        let lines = format!("host: app\r\n{bearer}\r\n{form}\r\ncontent-length: 3\r\nconnection: close");
+        exchange(address, &format!("{request} HTTP/1.1\r\n{lines}\r\n\r\na=b"))
     };
-    let opened: Vec<String> = ["/", "/api/x", "/form", "/admin", "/_lockgate/userinfo"]
-        .into_iter()
-        .map(|path| format!("{path}: {}", ask(path)))
-        .filter(|said| !said.contains(": HTTP/1.1 503 "))
-        .collect();
-    let open = ask("/open");
+    let opened: Vec<String> =
+        ["POST /", "POST /api/x", "POST /form", "PUT /admin", "POST /_lockgate/userinfo"]
+            .into_iter()
+            .map(|request| format!("{request}: {}", ask(request)))
+            .filter(|said| !said.contains(": HTTP/1.1 503 "))
+            .collect();
+    let open = ask("POST /open");
     let _ = envoy.kill();
     let _ = envoy.wait();
     assert_eq!(opened, Vec::<String>::new());

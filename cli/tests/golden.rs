@@ -30,6 +30,7 @@ fn cases() -> Vec<Case> {
         ("PUSH_AUDIENCE", "http://127.0.0.1:8080/wal-playback"),
         ("OIDC_ISSUER", "http://127.0.0.1:9400"),
         ("TOKEN_ISSUER", "http://127.0.0.1:8085"),
+        ("TOKEN_JWKS_URI", "http://127.0.0.1:8085/oauth2/v3/certs"),
     ] {
         laptop.insert(name.to_owned(), value.to_owned());
     }

@@ -110,16 +110,19 @@ impl RawLogin {
 /// A shell expression that yields a new one.
 const NEW_COOKIE_SECRET: &str = "$(openssl rand -base64 32)";
 
+/// As many as the filter takes.
+const MOST_KEYS: usize = 8;
+
 /// Its value is looked at where it is here, and never shown.
 fn cookie_secret(secret: SecretName, context: &Context<'_>) -> Result<SecretName, Problem> {
     let Some((name, value)) = context.value(&secret) else { return Ok(secret) };
     let whole = |part: &str| STANDARD.decode(part.trim()).is_ok_and(|key| key.len() == 32);
-    match is_elsewhere(value) || value.split(',').all(whole) {
+    match is_elsewhere(value) || (value.split(',').all(whole) && value.split(',').count() <= MOST_KEYS) {
         true => Ok(secret),
         false => Err(Problem::new(
             "sign_in.cookie_secret",
             format!(
-                "{name} is not base64 of 32 bytes; expected one or more such values, comma separated, newest first, \
+                "{name} is not base64 of 32 bytes; expected one to eight such values, comma separated, newest first, \
                  for example {name}={NEW_COOKIE_SECRET}"
             ),
         )),

@@ -314,7 +314,7 @@ impl RawGoogle {
 /// A token that was revoked passes until its answer is no longer believed.
 fn cache(field: &str, span: Option<Span>) -> Result<u64, Problem> {
     let cache = span.map_or(Duration::from_secs(60), |span| span.0);
-    match cache.as_millis() % 1_000 == 0 && (1..=3_600).contains(&cache.as_secs()) {
+    match cache.as_millis().is_multiple_of(1_000) && (1..=3_600).contains(&cache.as_secs()) {
         true => Ok(cache.as_secs()),
         false => {
             let expected = "whole seconds from 1s to 1h; a revoked token passes for as long, for example 60s";

@@ -83,8 +83,12 @@ impl Provider {
         variables.push(("COOKIE_SECRET", secrets::kept(&directory.join("cookie-secret"))?));
         variables.push(("ASSERTION_KEY", secrets::kept_key(&directory.join("assertion-key"))?));
         if admits_services(environment) {
-            variables.push(("TOKEN_ISSUER", format!("http://{services}")));
-            variables.push(("ALLOWED_SERVICE_ACCOUNTS", service_account(services)));
+            variables.extend([
+                ("TOKEN_ISSUER", format!("http://{services}")),
+                // It has no endpoints but this one, so its metadata is none of a provider's.
+                ("TOKEN_JWKS_URI", format!("http://{services}/oauth2/v3/certs")),
+                ("ALLOWED_SERVICE_ACCOUNTS", service_account(services)),
+            ]);
         }
         variables.retain(|(name, _)| !is_set(environment, name));
         Ok(variables)

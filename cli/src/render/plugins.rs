@@ -36,24 +36,8 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
         Filter::FormToJsonRestored => log.iter().flat_map(|log| far_adapters(config, log)).collect(),
         Filter::PubsubEnqueue => log.iter().flat_map(|log| pubsub_enqueue(config, log)).collect(),
     };
-    if let (Filter::PubsubPlayback, Some(assertion)) = (filter, restored_assertion(config)) {
-        plugin.insert("assertion".to_owned(), assertion);
-    }
     plugin.insert("rules".to_owned(), rules.into());
     Value::Object(plugin)
-}
-
-/// A restored request says again who sent it, in a statement of its own. Only the seal of an envelope
-/// vouches for that, so there is none without the log's key.
-fn restored_assertion(config: &Config) -> Option<Value> {
-    let assertion = config.sign_in.as_ref()?.assertion.as_ref()?;
-    config.log.as_ref()?.key.as_ref()?;
-    Some(json!({
-        "keys": assertion.keys.to_json(),
-        "issuer": config.public_url.as_ref()?.to_string(),
-        "audience": assertion.audience,
-        "lifetime_s": assertion.lifetime.as_secs(),
-    }))
 }
 
 pub(super) fn services(config: &Config) -> Value {
@@ -114,6 +98,9 @@ fn pubsub_playback(config: &Config, log: &Log) -> Vec<Value> {
         if let Some(key) = &log.key {
             insert(&mut rule, "log_key", key.to_json());
         }
+        if let Some(assertion) = restored_assertion(config) {
+            insert(&mut rule, "assertion", assertion);
+        }
         let lists = [
             ("retry_statuses", &log.retry_statuses),
             ("permanent_statuses", &log.permanent_statuses),
@@ -130,6 +117,19 @@ fn pubsub_playback(config: &Config, log: &Log) -> Vec<Value> {
         rule
     };
     config.routes.iter().filter(|route| route.guard == Guard::Push).map(rule).collect()
+}
+
+/// A restored request says again who sent it, in a statement of its own. Only the seal of an envelope
+/// vouches for that, so there is none without the log's key.
+fn restored_assertion(config: &Config) -> Option<Value> {
+    let assertion = config.sign_in.as_ref()?.assertion.as_ref()?;
+    config.log.as_ref()?.key.as_ref()?;
+    Some(json!({
+        "keys": assertion.keys.to_json(),
+        "issuer": config.public_url.as_ref()?.to_string(),
+        "audience": assertion.audience,
+        "lifetime_s": assertion.lifetime.as_secs(),
+    }))
 }
 
 fn near_adapters(config: &Config) -> Vec<Value> {

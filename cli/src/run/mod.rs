@@ -107,10 +107,15 @@ fn start(config: &Config, file: &Path, launch: &Launch) -> io::Result<Child> {
         Some(workers) => workers.max(1),
         None => std::thread::available_parallelism()?.get(),
     };
-    child::bound(launch.envoy.as_os_str())?
+    // Who signed in and out is said at info, and is wanted where Envoy's own affairs are not.
+    let audit: &[&str] =
+        if launch.log_level == "warning" { &["--component-log-level", "wasm:info"] } else { &[] };
+    let mut envoy = child::bound(launch.envoy.as_os_str())?;
+    envoy
         .arg("-c")
         .arg(file)
         .args(["--log-level", &launch.log_level, "--concurrency", &workers.to_string()])
+        .args(audit)
         // Access-log lines are buffered; a kill loses at most this much of them.
         .args(["--file-flush-interval-msec", "500"])
         // Hot restart would make every second Envoy of a machine fail for sharing its memory.

@@ -57,6 +57,12 @@ pub(crate) fn envoy() -> std::ffi::OsString {
     std::env::var_os("ENVOY").unwrap_or_else(|| panic!("ENVOY names no Envoy: run `make test`, or set it"))
 }
 
+/// The OpenID provider to test with.
+pub(crate) fn sign_in_provider() -> std::ffi::OsString {
+    std::env::var_os("OIDC_PROVIDER")
+        .unwrap_or_else(|| panic!("OIDC_PROVIDER names no oidc-provider-mock: run `make test`, or set it"))
+}
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
