@@ -99,6 +99,8 @@ fn what_is_missing_of_the_group_is_named_with_an_example() {
         no_address.contains("PUBLIC_URL (for example PUBLIC_URL=https://app.example.com)"),
         "{no_address}"
     );
+    let wrong = said(config::SHIPPED, &with(&[("PUBLIC_URL", "http://app.example.com")]));
+    assert!(wrong.starts_with("public_url: given") && wrong.lines().count() == 1, "{wrong}");
     let mut programs = only(&["ALLOWED_SERVICE_ACCOUNTS"]);
     programs.remove("PUBLIC_URL");
     let said = said(config::SHIPPED, &programs);
@@ -254,7 +256,7 @@ fn each_bad_line_of_the_group_is_named_by_its_place() {
             "sign_in.tokens.jwt[0].claims: is empty",
         ),
         (
-            "        claims: {email: \"${ALLOWED_SERVICE_ACCOUNTS}\"}\n",
+            "        jwks_uri: ${TOKEN_JWKS_URI}\n",
             "        jwks_uri: http://example.com/keys\n",
             "sign_in.tokens.jwt[0].jwks_uri: given \"http://example.com/keys\"",
         ),
@@ -516,6 +518,19 @@ fn cors_grants_are_exact_and_never_everybody_with_cookies() {
         let said = cors(bad);
         assert!(said.contains(expected), "{bad}: {said}");
     }
+}
+
+/// What the manual shows is taken as it stands.
+#[test]
+fn the_manuals_examples_are_fine() {
+    let manual = std::fs::read_to_string(support::root().join("cli/README.md")).unwrap();
+    let examples: Vec<&str> =
+        manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let environment = with(&[("INTROSPECTION_SECRET", "x"), ("WEBHOOK_KEY", "x")]);
+    let [whole, group] = examples[..] else { panic!("{} examples", examples.len()) };
+    assert_eq!(said(whole, &environment), "");
+    let rest = "version: 1\nlisten: 127.0.0.1:8080\nupstream: {url: https://service.example.com}\n";
+    assert_eq!(said(&format!("{rest}{group}"), &environment), "");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::problem::{Problem, Problems};
 use super::raw::{Raw, RawServices, RawSlack, RawUpstream};
 use super::resolved::{Config, Guard, Services, Slack, Upstream};
 use super::secret::SecretName;
-use super::url::{Scheme, Url};
+use super::url::{PublicUrl, Scheme, Url};
 use super::{Environment, log, routes, sign_in};
 
 /// What resolving needs beside the file.
@@ -68,7 +68,12 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     {
         problems.push(Problem::given("admin", admin, "another port than listen, for example 127.0.0.1:9901"));
     }
-    let public_url = problems.keep(public_url(raw.public_url)).flatten();
+    let public_url = problems.keep(public_url(raw.public_url));
+    let address = match &public_url {
+        Some(Some(url)) => PublicUrl::Known(url),
+        Some(None) => PublicUrl::Absent,
+        None => PublicUrl::Wrong,
+    };
     let ca_file = raw.ca_file.unwrap_or_else(|| "/etc/ssl/certs/ca-certificates.crt".to_owned());
     let limits = raw.limits.resolve(&mut problems);
     let budgets =
@@ -84,7 +89,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     let has_log = log.is_some() || problems.count() > before;
     let before = problems.count();
     let upstream_url = upstream.as_ref().map(|upstream| &upstream.url);
-    let sign_in = sign_in::resolve(raw.sign_in, public_url.as_ref(), upstream_url, context, &mut problems);
+    let sign_in = sign_in::resolve(raw.sign_in, address, upstream_url, context, &mut problems);
     if let (Some(sign_in), Some(log)) = (&sign_in, &log) {
         sign_in::check_push_audience(sign_in, log, &mut problems);
     }
@@ -108,7 +113,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
         listen.zip(admin).zip(upstream).zip(services).map(|(((listen, admin), upstream), services)| Config {
             listen,
             admin,
-            public_url,
+            public_url: public_url.flatten(),
             trusted_hops: raw.trusted_hops.map_or(0, |hops| hops.0),
             ca_file,
             upstream,

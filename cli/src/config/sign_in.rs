@@ -15,7 +15,7 @@ use super::resolved::Log;
 use super::scalars::Flag;
 use super::secret::SecretName;
 use super::tokens::{AudienceClaim, RawTokens, Tokens};
-use super::url::Url;
+use super::url::{PublicUrl, Url};
 use super::who::Issuers;
 
 /// The sign-in group.
@@ -99,7 +99,7 @@ pub(super) struct RawSignIn {
 /// Nothing of it is set → `None`; something → all of it, or problems that say what is missing.
 pub(super) fn resolve(
     raw: Option<RawSignIn>,
-    public_url: Option<&Url>,
+    public_url: PublicUrl<'_>,
     upstream: Option<&Url>,
     context: &Context<'_>,
     problems: &mut Problems,
@@ -119,7 +119,7 @@ pub(super) fn resolve(
         return None;
     }
     let mut missing = if people_meant { people.missing(context) } else { Vec::new() };
-    if public_url.is_none() && (people_meant || asserts) {
+    if matches!(public_url, PublicUrl::Absent) && (people_meant || asserts) {
         missing.push(context.missing("public_url", "https://app.example.com"));
     }
     missing.extend(missing_allowance(&raw.policies, context));

@@ -11,7 +11,7 @@ use super::resolve::Context;
 use super::scalars::{Flag, Span, Texts};
 use super::seconds;
 use super::secret::SecretName;
-use super::url::Url;
+use super::url::PublicUrl;
 use super::who::{self, Claims, Values};
 
 /// Whose tokens Google's tokeninfo knows.
@@ -162,7 +162,7 @@ impl RawTokens {
     /// `None` where no kind of token is meant to be there.
     pub(super) fn resolve(
         self,
-        public_url: Option<&Url>,
+        public_url: PublicUrl<'_>,
         context: &Context<'_>,
         problems: &mut Problems,
     ) -> Option<Tokens> {
@@ -193,7 +193,7 @@ impl RawJwt {
     fn resolve(
         self,
         field: &str,
-        public_url: Option<&Url>,
+        public_url: PublicUrl<'_>,
         context: &Context<'_>,
     ) -> Result<Option<Jwt>, Problem> {
         let at = |name: &str| format!("{field}.{name}");
@@ -211,13 +211,15 @@ impl RawJwt {
         let issuer = context.required(&at("issuer"), self.issuer, "https://login.example.com")?;
         let audiences = match (who::values(&at("audiences"), self.audiences, context)?, public_url) {
             (Values::Given(audiences), _) => audiences,
-            (_, Some(url)) if self.audience_claim == AudienceClaim::Aud => vec![url.to_string()],
-            (Values::Unset(_) | Values::Absent, Some(_)) => {
+            _ if self.audience_claim == AudienceClaim::ClientId => {
                 let expected =
                     "is missing; expected the clients whose tokens are accepted, by their client_id";
                 return Err(Problem::new(&at("audiences"), expected));
             }
-            (Values::Unset(_) | Values::Absent, None) => {
+            (_, PublicUrl::Known(url)) => vec![url.to_string()],
+            // What is wrong with it has been said.
+            (_, PublicUrl::Wrong) => Vec::new(),
+            (_, PublicUrl::Absent) => {
                 let instead = context.missing("public_url", "https://app.example.com");
                 let message = format!("is missing, and so is what would stand in for it: {instead}");
                 return Err(Problem::new(&at("audiences"), message));

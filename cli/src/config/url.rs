@@ -27,6 +27,15 @@ pub struct Url {
     pub path: String,
 }
 
+/// How the world reaches this, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PublicUrl<'a> {
+    Known(&'a Url),
+    /// Given, and of no use.
+    Wrong,
+    Absent,
+}
+
 impl Url {
     /// Reads an address; a trailing slash is dropped.
     ///

@@ -1,6 +1,7 @@
 //! Envoy as a child: started with the rendered configuration, watched, drained and ended.
 
 mod drain;
+mod metadata;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -57,6 +58,12 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// A provider publishes something else than the configuration says.
+    #[error(
+        "sign_in.providers or sign_in.tokens.jwt: the discovery document does not fit its issuer; the line \
+         above names the field; expected an issuer exactly as its document has it, with https endpoints"
+    )]
+    Metadata,
     /// Signals could not be listened for.
     #[error("signals: {0}")]
     Signals(io::Error),
@@ -84,6 +91,10 @@ pub async fn run(config: &Config, yaml: &str, launch: &Launch) -> Result<ExitCod
     tokio::select! {
         status = envoy.wait() => Ok(code(status.map_err(failed)?)),
         () = announced => Ok(ExitCode::SUCCESS),
+        () = metadata::misfit(config.admin), if config.sign_in.is_some() => {
+            stop(config, envoy).await.map_err(failed)?;
+            Err(Error::Metadata)
+        }
         _ = terminate.recv() => stop(config, envoy).await.map_err(failed),
         _ = interrupt.recv() => stop(config, envoy).await.map_err(failed),
     }

@@ -23,6 +23,7 @@ fn fields(readme: &str, heading: &str) -> BTreeSet<String> {
 #[test]
 fn every_setting_is_in_the_readme_and_no_other() {
     let filters = [
+        ("oidc", oidc::config::SETTINGS),
         ("slack-signature", slack_signature::config::SETTINGS),
         ("form-to-json", form_to_json::conversion::SETTINGS),
         ("pubsub-enqueue", pubsub_enqueue::config::SETTINGS),
@@ -34,11 +35,11 @@ fn every_setting_is_in_the_readme_and_no_other() {
     }
 }
 
-/// A reason stands in the source as `reason: "…"`, or as the first string of a match arm in a
+/// A reason stands in the source as `reason: "…"`, as the argument of what makes a refusal, or as the first string of a match arm in a
 /// function that makes a refusal.
 #[test]
 fn every_reason_for_a_refusal_is_in_the_readme() {
-    for name in ["slack-signature", "form-to-json", "pubsub-enqueue", "pubsub-playback"] {
+    for name in ["oidc", "slack-signature", "form-to-json", "pubsub-enqueue", "pubsub-playback"] {
         let readme = readme(name);
         let mut found = 0;
         for entry in std::fs::read_dir(filter(name).join("src")).unwrap() {
@@ -47,13 +48,24 @@ fn every_reason_for_a_refusal_is_in_the_readme() {
                 continue;
             }
             let source = std::fs::read_to_string(&path).unwrap();
-            let mut reasons: Vec<&str> = source.split("reason: \"").skip(1).map(until_quote).collect();
+            let named = ["reason: \"", "invalid_token(\"", "wrong(\"", "Wrong(\"", "Inactive(\""];
+            let behind = |start: &'static str| source.split(start).skip(1).map(until_quote);
+            let mut reasons: Vec<&str> = named.into_iter().flat_map(behind).collect();
             if let Some((_, mapping)) = source
                 .split_once("let (reason, sentence) = match")
                 .or(source.split_once("let (status, reason, sentence) = match"))
                 .or(source.split_once("let reason = match"))
+                .or(source.split_once("invalid_token(match error"))
+                .or(source.split_once("wrong(match error"))
+                .or(source.split_once("IdTokenError::Wrong(match error"))
             {
-                let arms = mapping.split("};").next().unwrap_or_default().split("=>").skip(1);
+                let arms = mapping
+                    .split("};")
+                    .next()
+                    .and_then(|arms| arms.split("\n    })").next())
+                    .unwrap_or_default()
+                    .split("=>")
+                    .skip(1);
                 reasons.extend(arms.filter_map(|arm| arm.split('"').nth(1)));
             }
             for reason in reasons {

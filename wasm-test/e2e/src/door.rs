@@ -50,6 +50,32 @@ pub fn door_config(issuer: &str, change: impl FnOnce(&mut Value)) -> String {
     serde_json::to_string_pretty(&config).expect("JSON")
 }
 
+/// Adds the log to a configuration: what comes to `/wal` is enqueued behind the door, in the order of
+/// routes before all others, and played back.
+pub fn add_log(config: &mut Value) {
+    config["log"] = json!({
+        "topic": "${PUBSUB_TOPIC}",
+        "dead_letter_topic": "${DEAD_LETTER_TOPIC}",
+        "key": {"env": "LOG_KEY"},
+        "push": {
+            "audience": "${PUSH_AUDIENCE}",
+            "service_account": "${PUSH_SERVICE_ACCOUNT}",
+            "issuer": "${PUSH_ISSUER}",
+            "jwks_uri": "${GOOGLE_API_BASE}/oauth2/v3/certs",
+        },
+    });
+    let wal = json!({
+        "name": "wal", "match": {"path_prefix": "/wal"}, "guard": "oidc",
+        "enqueue": {"strip_prefix": "/wal", "reply": "accepted"},
+    });
+    let playback = json!({
+        "name": "wal-playback", "match": {"path": "/wal-playback", "methods": ["POST"]}, "guard": "push",
+    });
+    if let Some(routes) = config["routes"].as_array_mut() {
+        routes.splice(0..0, [wal, playback]);
+    }
+}
+
 /// A stack with this configuration and the secrets it names.
 pub fn door_stack(config: &str) -> Builder {
     Stack::builder()

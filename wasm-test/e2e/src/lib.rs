@@ -12,6 +12,7 @@
 )]
 
 pub mod admin;
+pub mod assertion;
 pub mod browser;
 pub mod builder;
 pub mod client;
@@ -34,10 +35,12 @@ pub mod ports;
 pub mod process;
 pub mod pubsub;
 mod push_relay;
+mod refusal;
 pub mod relying_party;
 pub mod scenarios;
 mod server;
 mod shared;
+pub mod siege;
 pub mod signing_keys;
 pub mod slack;
 pub mod slack_clients;
@@ -46,6 +49,7 @@ pub mod tokens;
 pub mod upstream;
 pub mod url;
 pub mod user_agent;
+pub mod visitor;
 mod watchdog;
 mod wire;
 
