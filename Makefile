@@ -18,6 +18,7 @@ endif
 
 CLIENTS := wasm-test/e2e/clients
 PYTHON := $(CURDIR)/$(TOOLS)/slack/bin/python
+OIDC_PROVIDER := $(CURDIR)/$(TOOLS)/oidc-mock/bin/oidc-provider-mock
 EMULATOR := /usr/lib/google-cloud-sdk/platform/pubsub-emulator/bin/cloud-pubsub-emulator
 QUEUE_TESTS := slack form wal playback dead_letters secrets correlation attacks_j_wal
 MODULES := oidc slack-signature form-to-json pubsub-enqueue pubsub-playback log lockgate
@@ -30,7 +31,8 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: wasm tool $(fetched_envoy) ## Build everything and run it on this machine, rebuilding when a file changes
+run: wasm tool $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Build everything and run it on this machine, rebuilding when a file changes
+	export OIDC_PROVIDER=$(OIDC_PROVIDER)
 	exec target/debug/lockgate dev --watch filters --watch envoy --rebuild "make --no-print-directory wasm"
 
 .PHONY: test
@@ -45,7 +47,8 @@ lint: toolchain ## Formatting and clippy
 	cargo clippy --quiet --package lockgate-bundle --target wasm32-wasip1 -- -D warnings
 
 .PHONY: unit
-unit: wasm $(fetched_envoy) ## Pure functions, the local services, the filters in the simulated host
+unit: wasm $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Pure functions, the local services, the filters in the simulated host
+	export OIDC_PROVIDER=$(OIDC_PROVIDER)
 	cargo test --workspace --exclude lockgate-e2e
 
 .PHONY: e2e

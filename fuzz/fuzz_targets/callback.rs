@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     navigation::is_navigation(&headers, "GET");
     let empty = Json::parse(br#"{"version":1,"rules":[{}]}"#).unwrap();
     let services = Services::from_document(&document(empty, &[]).unwrap()).unwrap();
-    let _ = Discovery::parse(data, "https://login.example.com", &services);
+    let _ = Discovery::parse(data, "https://login.example.com", data.len() % 2 == 0, &services);
     let Ok(json) = Json::parse(data) else { return };
     let rules = ClaimRules { trust_email: true, groups_claim: "/realm_access/roles".to_owned() };
     if let Some(identity) = Identity::from_claims(json, "https://login.example.com", &rules, true) {

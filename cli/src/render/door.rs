@@ -200,12 +200,13 @@ fn policy(policy: &Policy) -> Value {
     Value::Object(out)
 }
 
-/// One rule for each route with this guard, in order, and one for everything else. Where no policy lets
-/// anybody in, there is none for everything else, and what no rule fits is refused.
+/// One rule for each route with this guard or with none, in order, and one for everything else. Where no
+/// policy lets anybody in, there is none for everything else, and what no rule fits is refused.
 fn rules(config: &Config, sign_in: &SignIn) -> Value {
     let rule = |route: &Route| match &route.guard {
         Guard::Oidc(access) => Some(self::rule(&route.matching, access)),
-        _ => None,
+        Guard::Public => Some(json!({"match": route.matching.to_json(), "public": true})),
+        Guard::Slack(_) | Guard::Push => None,
     };
     let everything =
         Match { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), hosts: Vec::new() };

@@ -209,7 +209,8 @@ fn entry(route: &Route, config: &Config) -> Entry {
             }
             (true, 2 * budgets.playback_check)
         }
-        Guard::Public => (true, budgets.enqueue),
+        // It asks nothing there, but it keeps the session cookie from the upstream.
+        Guard::Public => (config.sign_in.is_none(), budgets.enqueue),
         Guard::Oidc(_) if config.sign_in.is_some() => (false, DOOR + budgets.enqueue),
         Guard::Oidc(_) => (false, budgets.enqueue),
     };

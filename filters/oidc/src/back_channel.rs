@@ -54,7 +54,7 @@ impl BackChannel {
         for (path, json) in document.list("providers")? {
             let fields = Fields::new(json, &path, &["name", "issuer", "client_id", "algorithms"])?;
             let issuer = provider::issuer(&fields, &services)?;
-            let discovery = provider::discovered(runtime, &services, &issuer, &fields.join("issuer"));
+            let discovery = provider::discovered(runtime, &services, &issuer, false, &fields.join("issuer"));
             providers.push(Speaker {
                 client_id: fields.text("client_id", "the id that the provider gave this application")?,
                 algorithms: provider::algorithms(&fields)?,

@@ -50,7 +50,8 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
         false => Some(sessions(&fields, runtime, &services)?),
     };
     let cookie = fields.optional_text("cookie")?.unwrap_or_else(|| "lockgate".to_owned());
-    let site = Site::from_config(document, &cookie)?;
+    let needed = sessions.is_some() || document.optional("assertion").is_some();
+    let site = Site::from_config(document, &cookie, needed)?;
     let policies = access::policies(document)?;
     let rules = rules(document, &policies)?;
     let identity_headers = IdentityHeaders::from_config(document)?;

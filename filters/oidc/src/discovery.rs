@@ -6,9 +6,9 @@ use lockgate_common::services::{Service, Services};
 /// What of a provider's metadata is used.
 pub struct Discovery {
     /// Where a browser is sent to sign in, with a query where the provider has one.
-    pub authorization_endpoint: String,
+    pub authorization_endpoint: Option<String>,
     /// Where codes and refresh tokens are exchanged.
-    pub token_endpoint: Service,
+    pub token_endpoint: Option<Service>,
     /// Where the signing keys are.
     pub jwks_uri: Service,
     /// Further claims.
@@ -26,7 +26,7 @@ pub struct Discovery {
 /// Why a metadata document is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscoveryError {
-    /// Not JSON, or an endpoint is missing.
+    /// Not JSON, or an endpoint is missing that is needed.
     Malformed,
     /// It is another issuer's (Discovery, 4.3: the two must be identical).
     Issuer,
@@ -40,8 +40,14 @@ pub fn address(issuer: &str) -> String {
 }
 
 impl Discovery {
-    /// Reads a document that was fetched for `issuer`.
-    pub fn parse(text: &[u8], issuer: &str, services: &Services) -> Result<Self, DiscoveryError> {
+    /// Reads a document that was fetched for `issuer`. One that only signs tokens publishes no endpoints
+    /// to sign in at, and need not; one that people sign in with (`signs_in`) must.
+    pub fn parse(
+        text: &[u8],
+        issuer: &str,
+        signs_in: bool,
+        services: &Services,
+    ) -> Result<Self, DiscoveryError> {
         let json = Json::parse(text).map_err(|_| DiscoveryError::Malformed)?;
         let text = |name: &str| json.field(name).and_then(Json::str);
         if text("issuer").ok_or(DiscoveryError::Malformed)? != issuer {
@@ -51,7 +57,6 @@ impl Discovery {
             Some(address) => services.discovered(&address, issuer).map(Some).ok_or(DiscoveryError::Endpoint),
             None => Ok(None),
         };
-        let required = |name: &str| optional(name)?.ok_or(DiscoveryError::Malformed);
         let page = |name: &str| match text(name) {
             // A browser goes there, so only the form of the address is checked.
             Some(address) => services
@@ -65,10 +70,15 @@ impl Discovery {
             let mut methods = methods.into_iter().flat_map(Json::elements);
             methods.any(|json| json.str().is_some_and(|text| text == method))
         };
+        let authorization_endpoint = page("authorization_endpoint")?;
+        let token_endpoint = optional("token_endpoint")?;
+        if signs_in && (authorization_endpoint.is_none() || token_endpoint.is_none()) {
+            return Err(DiscoveryError::Malformed);
+        }
         Ok(Self {
-            authorization_endpoint: page("authorization_endpoint")?.ok_or(DiscoveryError::Malformed)?,
-            token_endpoint: required("token_endpoint")?,
-            jwks_uri: required("jwks_uri")?,
+            authorization_endpoint,
+            token_endpoint,
+            jwks_uri: optional("jwks_uri")?.ok_or(DiscoveryError::Malformed)?,
             userinfo_endpoint: optional("userinfo_endpoint")?,
             revocation_endpoint: optional("revocation_endpoint")?,
             end_session_endpoint: page("end_session_endpoint")?,

@@ -63,7 +63,8 @@ impl Issuer {
             None => match providers.iter().find(|provider| provider.issuer == issuer) {
                 Some(provider) => provider.keys.clone(),
                 None => {
-                    let discovery = provider::discovered(runtime, services, &issuer, &fields.join("issuer"));
+                    let discovery =
+                        provider::discovered(runtime, services, &issuer, false, &fields.join("issuer"));
                     provider::keys(runtime, &discovery)
                 }
             },

@@ -104,7 +104,7 @@ pub async fn begin(
     };
     let sealed = keys.seal(stream.host(), Purpose::Login, "state", &state.encode()).ok_or(NO_RANDOM)?;
 
-    let mut location = discovery.authorization_endpoint.clone();
+    let mut location = discovery.authorization_endpoint.clone().ok_or(PROVIDER_DOWN)?;
     location.push(if location.contains('?') { '&' } else { '?' });
     let challenge = base64url(&Sha256::digest(state.verifier.as_bytes()));
     let redirect_uri = door.site.address(&provider.callback_path);

@@ -108,7 +108,7 @@ impl Provider {
             parameters.map(|(name, value)| Some((name.into_owned(), value.str()?.into_owned()))).collect();
         let callback_path =
             fields.optional_text("callback_path")?.unwrap_or_else(|| "/_lockgate/callback".to_owned());
-        let discovery = discovered(runtime, services, &issuer, &fields.join("issuer"));
+        let discovery = discovered(runtime, services, &issuer, true, &fields.join("issuer"));
         Ok(Self {
             title: fields.optional_text("title")?.unwrap_or_else(|| name.clone()),
             client_id: fields.text("client_id", "the id that the provider gave this application")?,
@@ -169,11 +169,13 @@ pub fn claim_rules(fields: &Fields<'_>) -> Result<ClaimRules, ConfigError> {
     })
 }
 
-/// The metadata of an issuer, fetched by the root. `field` is where the issuer was configured.
+/// The metadata of an issuer, fetched by the root. `field` is where the issuer was configured, and
+/// `signs_in` whether people sign in with it.
 pub fn discovered(
     runtime: &Rc<Runtime>,
     services: &Rc<Services>,
     issuer: &str,
+    signs_in: bool,
     field: &str,
 ) -> Shared<Rc<Discovery>> {
     let (fetching, services) = (runtime.clone(), services.clone());
@@ -184,7 +186,7 @@ pub fn discovered(
         Box::new(move || {
             let (runtime, services) = (fetching.clone(), services.clone());
             let (issuer, field) = (issuer.clone(), field.clone());
-            Box::pin(async move { fetch(&runtime, &services, &issuer, &field).await })
+            Box::pin(async move { fetch(&runtime, &services, &issuer, signs_in, &field).await })
         }),
     )
 }
@@ -205,6 +207,7 @@ async fn fetch(
     runtime: &Rc<Runtime>,
     services: &Services,
     issuer: &str,
+    signs_in: bool,
     field: &str,
 ) -> Result<Fetched<Rc<Discovery>>, FetchError> {
     let service: Service = services.endpoint(&discovery::address(issuer)).ok_or(FetchError::Unavailable)?;
@@ -214,18 +217,29 @@ async fn fetch(
     if !answer.is_success() {
         return Err(FetchError::Unavailable);
     }
-    let discovery = Discovery::parse(&answer.body, issuer, services).map_err(|error| {
+    let discovery = Discovery::parse(&answer.body, issuer, signs_in, services).map_err(|error| {
         let (reason, wrong) = match error {
             DiscoveryError::Malformed => ("is not a discovery document", "malformed"),
-            DiscoveryError::Issuer => ("names another issuer; the two must be identical", "issuer"),
+            DiscoveryError::Issuer => ("names another issuer; the two must be identical: ", "issuer"),
             DiscoveryError::Endpoint => ("names an endpoint that is not https, or is private", "endpoint"),
         };
         runtime.count(&["discovery", wrong]);
         let line =
             ["lockgate configuration: ", field, ": given ", issuer, ", but what it publishes ", reason];
-        runtime.host().log(Level::Error, &line.concat());
+        let mut line = line.concat();
+        if error == DiscoveryError::Issuer {
+            push_named(&mut line, &answer.body);
+        }
+        runtime.host().log(Level::Error, &line);
         FetchError::Unavailable
     })?;
     let now = runtime.host().now_ms();
     Ok(Fetched { value: Rc::new(discovery), refresh_ms: now + REFRESH_MS, expires_ms: now + KEEP_MS })
+}
+
+/// The issuer that a document names, as far as a log line can hold it.
+fn push_named(line: &mut String, document: &[u8]) {
+    let json = Json::parse(document).ok();
+    let issuer = json.and_then(|json| json.field("issuer")?.str()).unwrap_or_default();
+    line.extend(issuer.chars().take(200).map(|c| if c.is_ascii_graphic() { c } else { '?' }));
 }

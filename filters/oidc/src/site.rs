@@ -19,11 +19,15 @@ pub struct Site {
 }
 
 impl Site {
-    /// Reads `public_url` and `session.cookie`. https, or http on loopback: there a plain cookie name,
+    /// Reads `public_url` and `session.cookie`. Where nobody signs in and nothing is asserted, no address
+    /// is needed. https, or http on loopback: there a plain cookie name,
     /// as Safari drops secure cookies.
-    pub fn from_config(document: &Fields<'_>, cookie: &str) -> Result<Self, ConfigError> {
+    pub fn from_config(document: &Fields<'_>, cookie: &str, needed: bool) -> Result<Self, ConfigError> {
         let expected = "https://host, or http on loopback, without a path";
-        let origin = document.text("public_url", expected)?;
+        let origin = match document.optional_text("public_url")? {
+            None if !needed => "https://nowhere.invalid".to_owned(),
+            _ => document.text("public_url", expected)?,
+        };
         let (secure, authority) = match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
             (Some(authority), _) => (true, authority),
             (_, Some(authority)) if is_loopback(authority) => (false, authority),

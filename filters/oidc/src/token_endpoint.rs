@@ -83,7 +83,8 @@ async fn grant(
 ) -> Result<Tokens, GrantError> {
     let deadline = runtime.host().now_ms() + CALL_MS;
     let discovery = provider.discovery.value(deadline).await.map_err(|_| GrantError::Unavailable)?;
-    let call = post(provider, &discovery.token_endpoint, discovery.secret_in_form, form, deadline);
+    let endpoint = discovery.token_endpoint.as_ref().ok_or(GrantError::Unavailable)?;
+    let call = post(provider, endpoint, discovery.secret_in_form, form, deadline);
     let answer = runtime.call(call.await.ok_or(GrantError::Unavailable)?).await;
     read(&answer)
 }

@@ -17,8 +17,8 @@ use crate::url::{Url, encode};
 use crate::user_agent::{Page, UserAgent};
 
 /// What Envoy, or a filter that panics, prints when a VM has trapped or did not come back.
-const TRAPS: [&str; 6] =
-    ["panicked", "Function: proxy_on", "VM failed", "[critical]", "wasm vm", "Uncaught RuntimeError"];
+const TRAPS: [&str; 5] =
+    ["panicked", "Function: proxy_on", "VM failed", "[critical]", "Uncaught RuntimeError"];
 
 /// A stack with a door, and the provider named `company` behind it.
 #[derive(Debug)]
@@ -90,7 +90,11 @@ impl Siege {
     /// When a part does not start.
     pub async fn before(provider: HostileProvider, workers: u8, change: impl FnOnce(&mut Value)) -> Self {
         let config = door_config(provider.issuer(), change);
-        let stack = door_stack(&config).concurrency(workers).start().await;
+        Self::new(door_stack(&config).concurrency(workers).start().await, provider)
+    }
+
+    /// A stack, and the provider its configuration names.
+    pub fn new(stack: Stack, provider: HostileProvider) -> Self {
         let siege = Self { stack, provider, secrets: Arc::default(), turns: Turns::default() };
         siege.reset();
         siege
@@ -160,6 +164,27 @@ impl Siege {
         location.unwrap_or_else(|| panic!("{} answers {}", page.url, page.response.text()))
     }
 
+    /// A browser's request for a page, with these very cookies.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn opens(&self, target: &str, cookies: impl AsRef<[u8]>) -> Response {
+        self.stack.client().send(&navigation(target).header("cookie", cookies)).await
+    }
+
+    /// Why the door refused, as its log tells.
+    ///
+    /// # Panics
+    /// When the log does not tell.
+    pub async fn reason(&self, response: &Response) -> String {
+        let id = format!(" request_id={}", response.headers.text("x-request-id").unwrap_or_default());
+        let told = |line: &String| line.ends_with(&id) && line.contains(" refused reason=");
+        let line =
+            self.stack.gateway_log().wait_for(&format!("the reason of{id}"), 1, told).await.swap_remove(0);
+        let reason = line.split(" refused reason=").nth(1).and_then(|rest| rest.split(' ').next());
+        reason.unwrap_or_default().to_owned()
+    }
+
     /// A script's request with these very cookies: 200 from the upstream with a session, 401 without.
     ///
     /// # Panics
@@ -210,8 +235,7 @@ impl Siege {
         let stats = self.stack.admin().text("/stats?filter=wasm").await;
         let failed = |line: &&str| {
             let (name, value) = line.rsplit_once(": ").unwrap_or((line, "0"));
-            let bad = ["vm_reload", "vm_failed", "fail", "create_error"].iter().any(|bad| name.contains(bad));
-            bad && !name.contains("lockgate.oidc.") && value != "0"
+            (name.contains(".vm_reload") || name.contains("fetch_failures")) && value != "0"
         };
         let failed: Vec<_> = stats.lines().filter(failed).collect();
         assert!(failed.is_empty(), "{failed:#?}");
@@ -242,6 +266,15 @@ impl Siege {
         secrets.dedup();
         secrets
     }
+}
+
+/// A request as a browser makes it for a page.
+pub fn navigation(target: &str) -> Request {
+    Request::get(target)
+        .header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+        .header("sec-fetch-site", "cross-site")
+        .header("sec-fetch-mode", "navigate")
+        .header("sec-fetch-dest", "document")
 }
 
 /// Whether this is an address that a provider leads back to.

@@ -162,7 +162,7 @@ async fn with_https_the_cookies_are_the_hosts_own_and_secure() {
     provider.register_gateway(site, &[]).await;
     let mut agent = UserAgent::new();
     // As behind a load balancer, which ends TLS and keeps the name.
-    let mut behind = async |agent: &mut UserAgent, target: &str| {
+    let behind = async |agent: &mut UserAgent, target: &str| {
         let gateway = Url::parse(&format!("{}{target}", public_url(&stack)));
         let request = Request::get("/").header("host", "app.example.test").header("accept", "text/html");
         agent.try_send(&gateway, request).await.unwrap()
