@@ -12,23 +12,24 @@ use rustix::process::Signal;
 
 struct Laptop {
     directory: tempfile::TempDir,
-    ports: [u16; 4],
+    ports: [u16; 5],
 }
 
 impl Laptop {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("watched")).unwrap();
-        Self { directory, ports: [(); 4].map(|()| free_port()) }
+        Self { directory, ports: [(); 5].map(|()| free_port()) }
     }
 
     fn start(&self) -> Process {
-        let names = ["PORT", "ADMIN_PORT", "LOCAL_PORT", "DEMO_UPSTREAM_PORT"];
+        let names = ["PORT", "ADMIN_PORT", "LOCAL_PORT", "DEMO_UPSTREAM_PORT", "OIDC_PORT"];
         let mut command = Command::new(workspace().join("target/debug/lockgate"));
         command
             .args(["dev", "--watch", "watched", "--rebuild", "touch rebuilt"])
             .envs(names.iter().zip(self.ports.map(|port| port.to_string())))
             .env("LOCKGATE_MODULES", workspace().join("dist"))
+            .env("OIDC_PROVIDER", workspace().join(".tools/oidc-mock/bin/oidc-provider-mock"))
             .env_remove("STATE_DIR")
             .env_remove("UPSTREAM_URL")
             .current_dir(self.path());
@@ -44,8 +45,9 @@ impl Laptop {
         let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
         let (_, block) =
             readme.split_once("<!-- try-it -->\n```sh\n").expect("the README has lines to paste");
+        let lines = block.split("\n```").next().unwrap_or_default();
         let lines =
-            block.split("\n```").next().unwrap_or_default().replace("8080", &self.ports[0].to_string());
+            lines.replace("8080", &self.ports[0].to_string()).replace("8085", &self.ports[2].to_string());
         Command::new("bash").args(["-euc", &lines]).current_dir(self.path()).output().unwrap()
     }
 }
@@ -64,7 +66,7 @@ async fn the_readmes_lines_work_and_a_change_rebuilds() {
     let text = String::from_utf8_lossy(&output.stdout);
     let statuses: Vec<&str> =
         text.split("HTTP/1.1 ").skip(1).filter_map(|response| response.get(..3)).collect();
-    assert_eq!(statuses, ["200", "401", "403"], "{text}");
+    assert_eq!(statuses, ["200", "401", "202", "401"], "{text}");
     assert!(text.contains(r#"{"response_type":"in_channel"}"#), "{text}");
     dev.wait_for_line("the upstream's print", 0, |line| line.contains(r#""command": "/deploy""#)).await;
 

@@ -57,12 +57,10 @@ async fn a_service_accounts_identity_token_is_good_where_it_is_listed() {
 }
 
 async fn zapiers_door(google: &HostileProvider) -> Stack {
-    let config = programs_only(&json!({"jwt": [{"issuer": google.issuer(), "audiences": ["x"]}],
+    let config = programs_only(&json!({
         "google": {"client_ids": [OAUTH_CLIENT], "tokeninfo": google.url("/tokeninfo")},
     }));
-    let stack = Stack::builder().config(&config).start().await;
-    while stack.client().send(&Request::get("/_lockgate/ready")).await.status != 204 {}
-    stack
+    Stack::builder().config(&config).start().await
 }
 
 fn person(name: &str) -> Value {
