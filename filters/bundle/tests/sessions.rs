@@ -201,6 +201,31 @@ fn when_the_tokens_have_expired_a_dead_provider_is_503_and_a_refusal_is_a_sign_i
 }
 
 #[test]
+fn a_refreshed_cookie_comes_with_the_doors_own_answers_too() {
+    let provider = Provider::new();
+    let gateway = door(&provider);
+    let mut browser = signed_in(&gateway, &provider);
+    for (path, status) in [("/_lockgate/userinfo", 200), ("/admin", 403), ("/_lockgate/userinfo", 200)] {
+        wait(&gateway, &provider, 250);
+        let response = browser.open(&gateway, path);
+        assert_eq!(response.status, status, "{path}");
+        assert!(response.headers.text("set-cookie").is_some(), "{path}");
+        wait(&gateway, &provider, 1_000);
+        assert_eq!(browser.open(&gateway, "/").status, 200, "{path}: the browser has the token that is good");
+    }
+    assert_eq!(provider.0.borrow().reused, 0);
+}
+
+#[test]
+fn a_sign_in_that_would_make_no_session_is_refused_and_does_not_go_round() {
+    let provider = Provider::new();
+    let gateway = door(&provider);
+    provider.set(|state| state.claims = json!({"sub": "x".repeat(300)}));
+    let response = Browser::default().sign_in(&gateway, &provider, "/");
+    assert_eq!((response.status, response.headers.text("set-cookie")), (400, None));
+}
+
+#[test]
 fn claims_are_those_of_the_last_refresh() {
     let provider = Provider::new();
     let gateway = door(&provider);

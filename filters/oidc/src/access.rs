@@ -264,23 +264,31 @@ impl Policies {
     /// session must keep beside subject, e-mail, groups and scopes.
     pub fn wanted_claims<'a>(&'a self, rules: impl IntoIterator<Item = &'a RuleAccess>) -> Vec<String> {
         let mut wanted: Vec<String> = Vec::new();
-        let mut look = |who: &Who| {
-            for condition in &who.conditions {
-                if let Condition::Claim(name, _) = condition
-                    && is_kept_in_claims(name)
-                    && !wanted.contains(name)
-                {
-                    wanted.push(name.clone());
-                }
-            }
-        };
-        self.0.iter().for_each(|policy| look(&policy.who));
-        for rule in rules {
-            if let RuleAccess::Restricted { allow, deny, .. } = rule {
-                allow.iter().flatten().chain(deny).for_each(&mut look);
+        for condition in self.conditions(rules) {
+            if let Condition::Claim(name, _) = condition
+                && is_kept_in_claims(name)
+                && !wanted.contains(name)
+            {
+                wanted.push(name.clone());
             }
         }
         wanted
+    }
+
+    /// Whether these policies or `rules` look at groups.
+    pub fn ask_for_groups<'a>(&'a self, rules: impl IntoIterator<Item = &'a RuleAccess>) -> bool {
+        self.conditions(rules).iter().any(|condition| matches!(condition, Condition::Groups(_)))
+    }
+
+    fn conditions<'a>(&'a self, rules: impl IntoIterator<Item = &'a RuleAccess>) -> Vec<&'a Condition> {
+        let mut conditions: Vec<&Condition> =
+            self.0.iter().flat_map(|policy| &policy.who.conditions).collect();
+        for rule in rules {
+            if let RuleAccess::Restricted { allow, deny, .. } = rule {
+                conditions.extend(allow.iter().flatten().chain(deny).flat_map(|who| &who.conditions));
+            }
+        }
+        conditions
     }
 
     fn fitting(&self, effect: Effect, request: &Asked<'_>) -> impl Iterator<Item = &Who> {

@@ -19,6 +19,7 @@ use crate::refuse::{NO_RANDOM, PROVIDER_DOWN};
 use crate::session::Session;
 use crate::token_endpoint::{self, GrantError, Tokens};
 use crate::userinfo;
+use crate::visit::Opened;
 
 /// What a provider says in the redirect's query.
 #[derive(Default)]
@@ -132,7 +133,8 @@ async fn sign_in(
     let claims = id_token.claims().map_err(|_| NO_ID_TOKEN)?;
     let discovery = provider.discovery.value(deadline).await.map_err(|_| PROVIDER_DOWN)?;
     let access_token = tokens.access_token.as_deref();
-    let kept = userinfo::complete(runtime, &discovery, claims, access_token, &door.wanted(provider)).await;
+    let (needed, wanted) = (door.needed(provider), door.wanted(provider));
+    let kept = userinfo::complete(runtime, &discovery, claims, access_token, &needed, &wanted).await;
     let text = |name: &str| claims.field(name).and_then(|json| Some(json.str()?.into_owned()));
     let now_s = runtime.host().now_ms() / 1_000;
     let mut session = Session {
@@ -152,6 +154,10 @@ async fn sign_in(
         id_token: None,
     };
     take_tokens(door, provider, &mut session, tokens, now_s);
+    // A session that would not open would lead back here, for ever.
+    if Opened::new(door, session.clone()).is_none() {
+        return Err(Refusal { reason: "id_token_subject", ..NO_ID_TOKEN });
+    }
     Ok(session)
 }
 
@@ -223,7 +229,7 @@ const CLIENT_REFUSED: Refusal = Refusal {
 };
 
 const NO_ID_TOKEN: Refusal = Refusal {
-    status: 502,
+    status: 400,
     reason: "id_token_missing",
     sentence: "The sign-in service's answer does not hold.",
 };

@@ -63,6 +63,7 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
     let forwards = rules.iter().any(|(_, rule)| rule.forwards_token());
     let mut claims = policies.wanted_claims(rules.iter().map(|(_, rule)| rule));
     claims.extend(identity_headers.wanted_claims());
+    let needs_groups = assertions.is_some() || policies.ask_for_groups(rules.iter().map(|(_, rule)| rule));
     let programs = Programs::from_config(document, &claims, &providers, runtime, &services)?;
     Ok(Rc::new(Door {
         runtime: runtime.clone(),
@@ -75,6 +76,7 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
         identity_headers,
         assertions: assertions.transpose()?,
         claims,
+        needs_groups,
         token_page,
         keeps_access_token: token_page || forwards,
         opened: Cache::new(MAX_OPENED, MAX_OPENED_BYTES),

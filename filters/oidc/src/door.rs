@@ -44,6 +44,8 @@ pub struct Door {
     pub assertions: Option<Assertions>,
     /// The claims that conditions and headers look at.
     pub claims: Vec<String>,
+    /// Whether conditions or the assertion look at groups.
+    pub needs_groups: bool,
     /// Whether people are shown their access token.
     pub token_page: bool,
     /// Whether a session keeps its access token.
@@ -125,11 +127,23 @@ impl Door {
         self.providers.iter().find(|provider| provider.name == name).cloned()
     }
 
-    /// The claims that a session of this provider keeps.
+    /// The claims that a session of this provider must have, from wherever it tells them.
+    pub fn needed(&self, provider: &Provider) -> Vec<String> {
+        let mut needed = vec!["email".to_owned()];
+        if !provider.claim_rules.trust_email {
+            needed.push("email_verified".to_owned());
+        }
+        if self.needs_groups {
+            needed.push(provider.claim_rules.groups_claim.clone());
+        }
+        needed.extend(self.claims.iter().cloned());
+        needed
+    }
+
+    /// The claims that a session of this provider keeps where they are told.
     pub fn wanted(&self, provider: &Provider) -> Vec<String> {
-        let always = ["sub", "email", "email_verified", "name", &provider.claim_rules.groups_claim];
-        let mut wanted: Vec<String> = always.iter().map(|name| (*name).to_owned()).collect();
-        wanted.extend(self.claims.iter().cloned());
+        let mut wanted = self.needed(provider);
+        wanted.extend(["sub", "name", &provider.claim_rules.groups_claim].map(str::to_owned));
         wanted
     }
 

@@ -63,8 +63,19 @@ impl Oidc {
         let Some(visitor) = self.visitor(stream, deadline).await? else {
             return self.challenge(stream).await;
         };
-        self.decide(stream, rule, &visitor.identity)?;
-        self.pass_on(stream, rule, visitor).await
+        let refusal = match self.decide(stream, rule, &visitor.identity) {
+            Ok(()) => match self.pass_on(stream, rule, &visitor).await {
+                Ok(()) => return Ok(self.then_rewrite(stream, visitor)),
+                Err(refusal) => refusal,
+            },
+            Err(refusal) => refusal,
+        };
+        // A refreshed session's cookie must reach the browser with a refusal too: the old one is used up.
+        let lines = match &visitor.visit {
+            Some(visit) => visit::cookie(door, stream, visit).await,
+            None => Vec::new(),
+        };
+        Ok(refuse::with_cookies(stream, refusal, lines))
     }
 
     /// Whoever brings a token is judged by the token alone; a cookie beside it is ignored. A credential
@@ -92,7 +103,7 @@ impl Oidc {
         }
         let target = navigation::return_path(stream.text(":path"));
         // The provider leads back to the public address, and the cookie must be there by then.
-        if stream.text(":authority") != door.site.authority {
+        if !stream.text(":authority").eq_ignore_ascii_case(&door.site.authority) {
             return Ok(Verdict::Reply(login::redirect(302, door.site.address(&target))));
         }
         let reply = match door.providers.as_slice() {
@@ -118,12 +129,7 @@ impl Oidc {
 
     /// What the upstream learns of the visitor, and the next filters. The marks come first: the header
     /// writes behind them make the proxy choose the route anew.
-    async fn pass_on(
-        &self,
-        stream: &Stream,
-        rule: &RuleAccess,
-        visitor: Visitor,
-    ) -> Result<Verdict, Refusal> {
+    async fn pass_on(&self, stream: &Stream, rule: &RuleAccess, visitor: &Visitor) -> Result<(), Refusal> {
         let door = &self.0;
         let host = stream.host();
         let identity = &visitor.identity;
@@ -151,18 +157,22 @@ impl Oidc {
             }
         }
         host.set_header(Map::Request, "x-lockgate-assertion", assertion.as_deref().map(str::as_bytes));
-        let Some(visit) = visitor.visit else { return Ok(Verdict::Continue) };
-        if let (true, Some(token)) = (rule.forwards_token(), &visit.opened.session.access_token) {
+        if let (true, Some(visit)) = (rule.forwards_token(), &visitor.visit)
+            && let Some(token) = &visit.opened.session.access_token
+        {
             host.set_header(Map::Request, "authorization", Some(["Bearer ", token].concat().as_bytes()));
         }
-        if !visit.rewrite {
-            return Ok(Verdict::Continue);
-        }
-        let (door, stream) = (door.clone(), stream.clone());
-        Ok(Verdict::ContinueThen(Box::pin(async move {
-            // A session that cannot be written anew is still the one that the browser has.
-            let _ = visit::rewrite(&door, &stream, &visit.opened).await;
-        })))
+        Ok(())
+    }
+
+    fn then_rewrite(&self, stream: &Stream, visitor: Visitor) -> Verdict {
+        let Some(visit) = visitor.visit.filter(|visit| visit.rewrite) else { return Verdict::Continue };
+        let (door, stream) = (self.0.clone(), stream.clone());
+        Verdict::ContinueThen(Box::pin(async move {
+            for line in visit::cookie(&door, &stream, &visit).await {
+                stream.host().add_header(Map::Response, "set-cookie", line.as_bytes());
+            }
+        }))
     }
 
     /// What came for the door goes no further: its cookies, the token it took, and whatever looks like

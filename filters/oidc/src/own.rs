@@ -75,7 +75,7 @@ async fn jwks(door: &Door, deadline: u64) -> Result<Reply, Refusal> {
 async fn sign_in(door: &Rc<Door>, stream: &Stream, query: &str) -> Result<Reply, Refusal> {
     let return_to = form::first(query.as_bytes(), "return_to");
     let return_to = navigation::return_path(return_to.as_deref().unwrap_or("/"));
-    if stream.text(":authority") != door.site.authority {
+    if !stream.text(":authority").eq_ignore_ascii_case(&door.site.authority) {
         return Ok(login::redirect(302, door.site.address(&to_chooser_path(&return_to))));
     }
     let chosen = form::first(query.as_bytes(), "provider");
@@ -108,16 +108,17 @@ fn to_chooser_path(return_to: &str) -> String {
 /// Who is signed in, as JSON; for pages that greet somebody, and for programs that try their token.
 async fn userinfo(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<Reply, Refusal> {
     let token = lockgate_common::bearer::token(stream.headers()).map_err(|_| REPEATED_HEADER)?;
-    let (identity, until_s) = match token {
-        Some(token) => (door.programs.check(stream, token, deadline).await?, None),
+    let (identity, until_s, cookie) = match token {
+        Some(token) => (door.programs.check(stream, token, deadline).await?, None, Vec::new()),
         None => {
             let visit = visit::current(door, stream, deadline).await?.ok_or(NO_CREDENTIALS)?;
-            let session = &visit.opened.session;
-            (visit.opened.identity.clone(), Some(door.ends_s(session)))
+            let cookie = visit::cookie(door, stream, &visit).await;
+            (visit.opened.identity.clone(), Some(door.ends_s(&visit.opened.session)), cookie)
         }
     };
     let mut reply = Reply::with_body(200, "application/json", describe(&identity, until_s));
     reply.headers.push(("cache-control", "no-store".to_owned()));
+    reply.headers.extend(cookie.into_iter().map(|line| ("set-cookie", line)));
     Ok(reply)
 }
 
@@ -154,5 +155,8 @@ async fn token(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<Reply,
     let session = &visit.opened.session;
     let token = session.access_token.as_deref().ok_or(NO_PAGE)?;
     let expires = session.token_expires_s.map(|at_s| rfc3339(at_s * 1_000)).unwrap_or_default();
-    Ok(pages::token(token, &expires, &request_id(stream)))
+    let mut reply = pages::token(token, &expires, &request_id(stream));
+    let cookie = visit::cookie(door, stream, &visit).await;
+    reply.headers.extend(cookie.into_iter().map(|line| ("set-cookie", line)));
+    Ok(reply)
 }

@@ -2,8 +2,8 @@
 //!
 //! A refresh token is often good for one use, and a second use ends the sign-in at the provider. So one
 //! stream of the whole process refreshes: it holds a lease in shared data. The others go on with the
-//! session while it is good, and wait for the outcome when it is not. The outcome, sealed, is kept for a
-//! minute under the old session's key, for requests that still carry the old cookie.
+//! session while it is good, and wait for the outcome when it is not. The outcome, sealed, is kept for
+//! five minutes under the old session's key, for requests that still carry the old cookie.
 
 use std::rc::Rc;
 
@@ -26,8 +26,9 @@ use crate::token_endpoint::{self, GrantError};
 use crate::userinfo;
 use crate::visit::Opened;
 
-/// How long an outcome is kept, in seconds.
-const KEPT_S: u64 = 60;
+/// How long an outcome is kept, in seconds: for a browser that did not get the newer cookie, as its
+/// connection broke, and comes again with the old one.
+const KEPT_S: u64 = 300;
 
 /// After a provider's failure the next try waits this long, in seconds.
 const COOL_DOWN_S: u64 = 10;
@@ -167,8 +168,8 @@ async fn ask(
         })?;
         let discovery = provider.discovery.value(deadline).await.map_err(|_| Outcome::Failed)?;
         let claims = id_token.claims().map_err(|_| Outcome::Refused)?;
-        let claims =
-            userinfo::complete(runtime, &discovery, claims, access_token, &door.wanted(provider)).await;
+        let (needed, wanted) = (door.needed(provider), door.wanted(provider));
+        let claims = userinfo::complete(runtime, &discovery, claims, access_token, &needed, &wanted).await;
         newer.claims = claims.map_err(|_| Outcome::Failed)?;
     }
     let now_s = runtime.host().now_ms() / 1_000;

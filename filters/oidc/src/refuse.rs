@@ -10,6 +10,11 @@ use crate::site::OWN_PREFIX;
 
 /// The answer to a refused request.
 pub fn verdict(stream: &Stream, refusal: Refusal) -> Verdict {
+    with_cookies(stream, refusal, Vec::new())
+}
+
+/// The same with `Set-Cookie` lines.
+pub fn with_cookies(stream: &Stream, refusal: Refusal, lines: Vec<String>) -> Verdict {
     let mut reply = match navigation::wants_html(stream.headers()) {
         true => page(stream, &refusal),
         false => refusal.reply(),
@@ -23,6 +28,7 @@ pub fn verdict(stream: &Stream, refusal: Refusal) -> Verdict {
     if let Some(challenge) = challenge(&refusal) {
         reply.headers.push(("www-authenticate", challenge));
     }
+    reply.headers.extend(lines.into_iter().map(|line| ("set-cookie", line)));
     Verdict::RefuseWith(refusal, reply)
 }
 

@@ -16,16 +16,17 @@ const MAX_CLAIMS_BYTES: usize = 8 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoUserinfo;
 
-/// The wanted claims of an ID token, completed from the userinfo endpoint where one of them is missing
-/// and there is one. For tasks of the root.
+/// The wanted claims of an ID token, completed from the userinfo endpoint where a needed one is missing and
+/// there is one. For tasks of the root.
 pub async fn complete(
     runtime: &Rc<Runtime>,
     discovery: &Discovery,
     id_token: Json<'_>,
     access_token: Option<&str>,
+    needed: &[String],
     wanted: &[String],
 ) -> Result<String, NoUserinfo> {
-    let missing = wanted.iter().any(|name| id_token.field(top(name)).is_none());
+    let missing = needed.iter().any(|name| id_token.field(top(name)).is_none());
     let (Some(endpoint), Some(access_token), true) = (&discovery.userinfo_endpoint, access_token, missing)
     else {
         return merge(wanted, &[id_token]);
@@ -54,10 +55,11 @@ fn top(name: &str) -> &str {
 /// One object of the wanted claims, each from the first of `sources` that has it.
 fn merge(wanted: &[String], sources: &[Json<'_>]) -> Result<String, NoUserinfo> {
     let mut out = b"{".to_vec();
-    let mut names: Vec<&str> = wanted.iter().map(|name| top(name)).collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in names {
+    let names: Vec<&str> = wanted.iter().map(|name| top(name)).collect();
+    for (at, name) in names.iter().enumerate() {
+        if names.iter().take(at).any(|earlier| earlier == name) {
+            continue;
+        }
         let found = sources.iter().find_map(|source| source.unique_field(name).transpose());
         let Some(value) = found.transpose().map_err(|_| NoUserinfo)? else { continue };
         if value.kind() == Kind::Null {

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use lockgate_common::flow::Stream;
-use lockgate_common::host::Map;
 use lockgate_common::http::Refusal;
 use lockgate_common::json::Json;
 
@@ -144,24 +143,30 @@ pub async fn current(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<
     }
 }
 
-/// Gives the browser its cookie with the response, as the session is then: it may have been refreshed
-/// or signed out while the upstream worked, and an older cookie must not undo that.
-pub async fn rewrite(door: &Rc<Door>, stream: &Stream, opened: &Rc<Opened>) -> Result<(), Refusal> {
+/// The cookie that the browser gets with the response, as the session is by then: it may have been
+/// refreshed or signed out while the upstream worked, and an older cookie must not undo that. Empty where
+/// it needs none.
+pub async fn cookie(door: &Rc<Door>, stream: &Stream, visit: &Visit) -> Vec<String> {
+    if !visit.rewrite {
+        return Vec::new();
+    }
+    // A session that cannot be written anew is still the one that the browser has.
+    rewritten(door, stream, &visit.opened).await.unwrap_or_default()
+}
+
+async fn rewritten(door: &Rc<Door>, stream: &Stream, opened: &Rc<Opened>) -> Result<Vec<String>, Refusal> {
     let now_ms = stream.host().now_ms();
     let keys = door.keyring(now_ms).await?;
     let newer = refresh::newer(door, stream.host(), &keys, &opened.session, now_ms / 1_000);
     let opened = newer.as_ref().unwrap_or(opened);
     let now_s = now_ms / 1_000;
     if opened.is_revoked(stream, now_s) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut session = opened.session.clone();
     session.seen_s = now_s;
     let sealed = door.seal(stream, &keys, &session)?;
     let present = cookies::present(stream.headers(), &door.site.cookie);
     let attributes = door.attributes(&session, now_s);
-    for line in cookies::set(&door.site.cookie, &sealed, attributes, present).unwrap_or_default() {
-        stream.host().add_header(Map::Response, "set-cookie", line.as_bytes());
-    }
-    Ok(())
+    Ok(cookies::set(&door.site.cookie, &sealed, attributes, present).unwrap_or_default())
 }

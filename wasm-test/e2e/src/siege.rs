@@ -50,6 +50,11 @@ impl Turn {
         Self { siege, since: siege.stack.gateway_log().len(), _turn: turn }
     }
 
+    /// The door's log since this turn began.
+    pub fn log(&self) -> Vec<String> {
+        self.siege.stack.gateway_log().since(self.since)
+    }
+
     /// See [`Siege::assert_unharmed`]; looks at the log since this turn began.
     ///
     /// # Panics

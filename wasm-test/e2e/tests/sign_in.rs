@@ -97,7 +97,8 @@ async fn a_whole_visit_with_a_certified_provider() {
     let reached = stack.upstream().requests().since(0);
     for request in reached {
         let claims = verified(&request.headers.text("x-lockgate-assertion").unwrap(), &keys);
-        let expected = [public_url(&stack), "https://upstream".into(), "alice".into(), "alice@example.com".into()];
+        let expected =
+            [public_url(&stack), "https://upstream".into(), "alice".into(), "alice@example.com".into()];
         assert_eq!(["iss", "aud", "sub", "email"].map(|name| claims[name].clone()), expected);
     }
 }
@@ -197,11 +198,10 @@ async fn who_is_not_allowed_is_told_so_once_and_may_come_as_somebody_else() {
         assert_eq!((page.url.path(), page.response.status), ("/page", 403));
         // From the page to the provider, back, and to the page: no second way around.
         let ours: Vec<_> = agent.history.iter().filter(|page| page.url.origin() == site).collect();
-        assert_eq!(ours.iter().map(|page| page.url.path()).collect::<Vec<_>>(), [
-            "/page",
-            "/_lockgate/callback",
-            "/page"
-        ]);
+        assert_eq!(
+            ours.iter().map(|page| page.url.path()).collect::<Vec<_>>(),
+            ["/page", "/_lockgate/callback", "/page"]
+        );
         let id = page.response.headers.text("x-request-id").unwrap();
         assert!(page.response.text().contains(&id), "{}", page.response.text());
         assert_eq!(agent.open(&format!("{site}/page")).await.response.status, 403);
@@ -218,7 +218,8 @@ async fn who_is_not_allowed_is_told_so_once_and_may_come_as_somebody_else() {
         assert_eq!((page.url.path(), page.response.text().as_str()), ("/", "upstream"));
     }
     let reached = stack.upstream().requests().since(0);
-    let who: Vec<_> = reached.iter().map(|request| request.headers.text("x-lockgate-email").unwrap()).collect();
+    let who: Vec<_> =
+        reached.iter().map(|request| request.headers.text("x-lockgate-email").unwrap()).collect();
     assert_eq!(who, ["dave@example.com", "dave@example.com"]);
 }
 

@@ -1,13 +1,17 @@
 //! The door as a person meets it: in Chromium, with pages, links and buttons, and a provider that is
 //! another site.
 
+use std::time::Duration;
+
 use lockgate_e2e::browser::{Browser, Landing, Tab};
 use lockgate_e2e::door::{door_config, door_stack, public_url};
+use lockgate_e2e::hostile_provider::{Endpoint, HostileProvider};
 use lockgate_e2e::oidc_mock::OidcMock;
 use lockgate_e2e::oidc_provider::{CLIENT_ID, OidcProvider};
 use lockgate_e2e::relying_party::RelyingParty;
+use lockgate_e2e::url::Url;
 use lockgate_e2e::visitor::SESSION;
-use lockgate_e2e::{Answer, Recorded, Shared, Stack, Upstream};
+use lockgate_e2e::{Answer, Recorded, Response, Shared, Stack, Upstream};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
@@ -46,6 +50,12 @@ const FORM: &str = "<form method=post action=/save><input name=text><button>Save
 
 fn html(page: &str) -> Answer {
     Answer::with_body(200, "text/html", page)
+}
+
+fn redirect(to: &str) -> Answer {
+    let mut response = Response::new(303);
+    response.headers.push("location", to);
+    Answer::Respond(response, Duration::ZERO)
 }
 
 impl Door {
@@ -94,7 +104,8 @@ async fn a_link_into_the_site_leads_there_with_both_parameters_once_signed_in() 
     let landing = door.sign_in(&tab, target, "alice").await;
     assert_eq!((landing, &*tab.text("body").await), (at(&door.url(target), 200), "upstream"));
     assert_eq!(door.reached("/deep/link")[0].target, target);
-    let ours: Vec<_> = tab.navigations().await.into_iter().filter(|l| l.url.starts_with(&door.site)).collect();
+    let ours: Vec<_> =
+        tab.navigations().await.into_iter().filter(|l| l.url.starts_with(&door.site)).collect();
     assert_eq!(ours.iter().map(|landing| landing.status).collect::<Vec<_>>(), [302, 302, 200]);
 
     let cookies = context.cookies().await;
@@ -129,7 +140,8 @@ async fn two_tabs_that_sign_in_at_the_same_time_both_arrive() {
 
 #[tokio::test]
 async fn the_chooser_leads_to_each_of_two_providers_and_back() {
-    let (provider, mock) = tokio::join!(OidcProvider::builder().host("localhost").start(), OidcMock::start(&[]));
+    let (provider, mock) =
+        tokio::join!(OidcProvider::builder().host("localhost").start(), OidcMock::start(&[]));
     let config = door_config(provider.issuer(), |config| {
         config["sign_in"]["providers"][0]["title"] = json!("Company login");
         let guests = json!({
@@ -216,7 +228,9 @@ async fn a_script_of_a_page_whose_session_has_ended_is_told_401_and_led_nowhere(
     assert_eq!(tab.fetch("/data", json!({})).await["text"], "upstream");
     door.provider.logout_everywhere("grace").await;
     let before = context.cookies().await.len();
-    for options in [json!({}), json!({"method": "POST", "body": "x"}), json!({"headers": {"accept": "text/html"}})] {
+    for options in
+        [json!({}), json!({"method": "POST", "body": "x"}), json!({"headers": {"accept": "text/html"}})]
+    {
         let answer = tab.fetch("/refused", options.clone()).await;
         let seen = ["status", "redirected", "type", "url"].map(|name| answer[name].clone());
         let expected = [json!(401), json!(false), json!("basic"), json!(door.url("/refused"))];
@@ -250,11 +264,37 @@ async fn the_button_signs_out_here_and_at_the_provider_which_is_another_site() {
 
     assert!(context.cookies().await.iter().all(|cookie| cookie["name"] != SESSION));
     let page = tab.reload().await;
-    assert!(page.url.starts_with(door.provider.issuer()), "the other tab's next page needs a login: {page:?}");
+    assert!(
+        page.url.starts_with(door.provider.issuer()),
+        "the other tab's next page needs a login: {page:?}"
+    );
     assert_eq!(tab.count("[name=password]").await, 1);
     let again = end.follow("text=Sign in again").await;
     assert!(again.url.starts_with(door.provider.issuer()), "{again:?}");
     assert_eq!(end.sign_in_at_oidc_provider("heidi").await, at(&door.url("/"), 200));
+}
+
+#[tokio::test]
+async fn a_provider_may_lead_by_yet_another_site_back_to_the_signed_out_page() {
+    let (provider, federated) = (HostileProvider::named("localhost", ""), Upstream::on_free_port());
+    let further = federated.url();
+    // As one does whose people have signed in with somebody else still.
+    provider.answer(Endpoint::EndSession, move |request| {
+        let url = Url::parse(&further).join(&request.target);
+        Some(redirect(&url.with_pairs(&[("back", url.query("post_logout_redirect_uri")?)]).to_string()))
+    });
+    federated.program(|request| {
+        Some(redirect(&Url::parse("http://127.0.0.1").join(&request.target).query("back")?))
+    });
+    let stack = door_stack(&door_config(provider.issuer(), |_| {})).start().await;
+    let site = public_url(&stack);
+    let context = browser().await.context().await;
+    let tab = context.tab().await;
+    assert_eq!(tab.goto(&format!("{site}/page")).await, at(&format!("{site}/page"), 200));
+    tab.goto(&format!("{site}/_lockgate/sign-out")).await;
+    let end = tab.follow("main button").await;
+    assert_eq!(end, at(&format!("{site}/_lockgate/signed-out"), 200), "{:?}", tab.errors().await);
+    assert_eq!(federated.requests().len(), 1);
 }
 
 #[tokio::test]

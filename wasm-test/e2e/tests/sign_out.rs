@@ -5,7 +5,7 @@ use lockgate_e2e::oidc_login::{confirm_sign_out, sign_in};
 use lockgate_e2e::oidc_provider::OidcProvider;
 use lockgate_e2e::url::Url;
 use lockgate_e2e::user_agent::{Page, UserAgent};
-use lockgate_e2e::visitor::{SESSION, from_every_worker, signed_in};
+use lockgate_e2e::visitor::{SESSION, connections_of_workers, from_every_worker, signed_in};
 use lockgate_e2e::{Request, Stack};
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ async fn door(change: impl FnOnce(&mut Value)) -> (OidcProvider, Stack) {
     let provider = OidcProvider::builder().start().await;
     let config = door_config(provider.issuer(), change);
     let stack = door_stack(&config).concurrency(2).start().await;
+    assert_eq!(connections_of_workers(&stack).await.len(), 2);
     provider.register_gateway(&public_url(&stack), &[]).await;
     (provider, stack)
 }

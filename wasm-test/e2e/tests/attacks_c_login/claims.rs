@@ -37,9 +37,18 @@ async fn plain_headers(door: &Turn, marker: &str) -> lockgate_e2e::Recorded {
         let prefixes = ["sec-fetch-", "x-forwarded-", "x-envoy-", "x-request-id", "x-lockgate-", "x-person-"];
         let expected = known.contains(&&*name) || prefixes.iter().any(|prefix| name.starts_with(prefix));
         assert!(expected, "{marker} has {name}: {request:?}");
-        assert!(value.iter().all(|byte| matches!(byte, b' '..=b'~')), "{marker}: {name}: {}", value.escape_ascii());
+        assert!(
+            value.iter().all(|byte| matches!(byte, b' '..=b'~')),
+            "{marker}: {name}: {}",
+            value.escape_ascii()
+        );
     }
-    let own: Vec<_> = request.headers.pairs().map(|(name, _)| name).filter(|name| name.starts_with(b"x-lockgate-")).collect();
+    let own: Vec<_> = request
+        .headers
+        .pairs()
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with(b"x-lockgate-"))
+        .collect();
     assert!(own.len() <= 2, "{own:?}");
     request
 }
@@ -56,7 +65,12 @@ async fn no_claim_of_a_provider_becomes_a_header_of_its_own() {
         }));
         let mut agent = UserAgent::new();
         let page = door.visit(&mut agent, &marker).await;
-        assert_eq!((page.response.status, page.url.path()), (200, &*marker), "{odd:?}: {}", page.response.text());
+        assert_eq!(
+            (page.response.status, page.url.path()),
+            (200, &*marker),
+            "{odd:?}: {}",
+            page.response.text()
+        );
         let request = plain_headers(&door, &marker).await;
         assert_eq!(request.headers.all("x-lockgate-subject"), [b"person-1"], "{odd:?}");
         assert!(!request.headers.contains("x-lockgate-email"), "{odd:?} is no address");
@@ -101,8 +115,11 @@ async fn a_claim_of_10_kb_is_refused_and_one_too_long_for_a_header_left_out() {
 #[tokio::test]
 async fn a_subject_that_cannot_be_one_is_refused_and_not_asked_again_and_again() {
     let door = door().await;
-    for subject in ["a\r\nx-injected: 1", "a\u{0}", "\u{85}", "\u{1b}[31m", "\t", &"s".repeat(256), &"s".repeat(4_000)] {
-        door.provider.set_person(json!({"sub": subject, "email": "person@example.com", "email_verified": true}));
+    for subject in
+        ["a\r\nx-injected: 1", "a\u{0}", "\u{85}", "\u{1b}[31m", "\t", &"s".repeat(256), &"s".repeat(4_000)]
+    {
+        door.provider
+            .set_person(json!({"sub": subject, "email": "person@example.com", "email_verified": true}));
         let mut agent = UserAgent::new();
         let callback = door.callback(&mut agent, "/odd-subject").await;
         let answer = agent.open(&callback.to_string()).await.response;

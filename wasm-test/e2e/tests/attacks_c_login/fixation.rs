@@ -26,7 +26,11 @@ async fn a_planted_session_is_not_the_victims_after_they_sign_in() {
     assert_eq!((page.response.status, page.url.path()), (200, "/alice"));
     assert_eq!(door.whose(&door.cookies(&victim)).await.as_deref(), Some("alice"));
     assert_ne!(victim.jar.value("lockgate"), Some(session), "another session");
-    assert_eq!(door.whose(&planted).await.as_deref(), Some("mallory"), "what Mallory knows is still Mallory's");
+    assert_eq!(
+        door.whose(&planted).await.as_deref(),
+        Some("mallory"),
+        "what Mallory knows is still Mallory's"
+    );
 
     // Sign-ins one after the other are sessions of their own, too.
     let first = door.cookies(&victim);
@@ -73,10 +77,18 @@ async fn a_login_is_no_session_and_a_session_no_login() {
         assert_eq!(door.asks(&cookies).await.status, 401, "{cookies}");
         assert_eq!(door.whose(&cookies).await, None, "{cookies}");
     }
-    for cookies in [format!("lockgate-login=1.{session}"), format!("lockgate-login={session}"), format!("lockgate={login}")] {
+    for cookies in [
+        format!("lockgate-login=1.{session}"),
+        format!("lockgate-login={session}"),
+        format!("lockgate={login}"),
+    ] {
         assert_no_login(&cookies, &door.opens(&callback.target, &cookies).await, 400);
     }
-    assert_eq!(door.asks(format!("lockgate=1.{session}")).await.status, 200, "it is a session where it belongs");
+    assert_eq!(
+        door.asks(format!("lockgate=1.{session}")).await.status,
+        200,
+        "it is a session where it belongs"
+    );
     door.assert_unharmed().await;
 }
 
@@ -108,13 +120,16 @@ async fn on_https_no_other_host_can_plant_a_cookie_of_the_door() {
     assert_eq!((&*login.name, kept(&login)), ("__Host-lockgate-login", strict.clone()));
 
     // A sibling host can set all of these, and none of them counts.
-    for name in ["lockgate-login", "__Secure-lockgate-login", "__host-lockgate-login", "__HOST-lockgate-login"] {
+    for name in
+        ["lockgate-login", "__Secure-lockgate-login", "__host-lockgate-login", "__HOST-lockgate-login"]
+    {
         let planted = format!("{name}={}", login.value);
         let answer = over_https(&siege, &callback.target, &planted).await;
         assert_no_login(name, &answer, 400);
         assert_eq!(siege.reason(&answer).await, "state_of_another_browser", "{name}");
     }
-    let own = format!("lockgate-login=AAAAAAAAAAAAAAAAAAAAAA; __Host-lockgate-login={}; lockgate=x", login.value);
+    let own =
+        format!("lockgate-login=AAAAAAAAAAAAAAAAAAAAAA; __Host-lockgate-login={}; lockgate=x", login.value);
     let answer = over_https(&siege, &callback.target, &own).await;
     assert_eq!((answer.status, answer.headers.text("location").as_deref()), (302, Some("/in")));
     let session = set_cookies(&answer).into_iter().find(|cookie| cookie.name == "__Host-lockgate").unwrap();

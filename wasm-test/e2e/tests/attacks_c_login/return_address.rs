@@ -89,12 +89,16 @@ async fn a_login_leads_to_a_path_of_this_site_and_nowhere_else() {
         // As a form has it, and as somebody who encodes twice has it.
         for written in [encode(address), encode(&encode(address))] {
             let mut agent = UserAgent::new();
-            let callback = door.callback(&mut agent, &format!("/_lockgate/sign-in?return_to={written}")).await;
+            let callback =
+                door.callback(&mut agent, &format!("/_lockgate/sign-in?return_to={written}")).await;
             let answer = agent.open(&callback.to_string()).await.response;
             assert_eq!(answer.status, 302, "{address:?}: {}", answer.text());
             let locations = answer.headers.all("location");
             let location = String::from_utf8_lossy(locations[0]).into_owned();
-            assert!(locations.len() == 1 && is_path_of_this_site(&location), "{address:?} leads to {location:?}");
+            assert!(
+                locations.len() == 1 && is_path_of_this_site(&location),
+                "{address:?} leads to {location:?}"
+            );
             let names = agent.jar.names("");
             assert!(names.iter().all(|name| name.starts_with("lockgate")), "{address:?} sets {names:?}");
         }
@@ -136,7 +140,10 @@ async fn an_address_that_is_asked_for_as_it_stands_leads_nowhere_else_either() {
     ] {
         let Ok(answer) = client.try_send(&navigation(target)).await else { continue };
         if answer.status >= 400 {
-            assert!(!answer.headers.contains("location") && !answer.headers.contains("set-cookie"), "{target}");
+            assert!(
+                !answer.headers.contains("location") && !answer.headers.contains("set-cookie"),
+                "{target}"
+            );
             continue;
         }
         assert!(matches!(answer.status, 301 | 302 | 307 | 308), "{target}: {}", answer.status);
@@ -145,7 +152,10 @@ async fn an_address_that_is_asked_for_as_it_stands_leads_nowhere_else_either() {
         let location = answer.headers.text("location").unwrap();
         agent.jar.take(&Url::parse(&door.url("/")), &answer);
         let first = Url::parse(&door.url("/")).join(&location);
-        assert!(first.origin() == door.url("") || first.to_string().starts_with(door.provider.issuer()), "{location}");
+        assert!(
+            first.origin() == door.url("") || first.to_string().starts_with(door.provider.issuer()),
+            "{location}"
+        );
         let page = agent.follow_until(&first.to_string(), |url| url.host.contains("evil")).await;
         assert_eq!(page.response.status, 200, "{target} ends at {}: {}", page.url, page.response.text());
         assert_eq!(page.url.origin(), door.url(""), "{target}");
@@ -169,9 +179,12 @@ async fn a_host_of_the_attackers_choice_is_in_no_redirect() {
             .header("x-original-host", "evil.example")
             .header("referer", "https://evil.example/")
     };
-    for host in ["evil.example", "127.0.0.1:1", "127.0.0.1", "localhost", "evil.example:80@127.0.0.1", "", "."] {
+    for host in
+        ["evil.example", "127.0.0.1:1", "127.0.0.1", "localhost", "evil.example:80@127.0.0.1", "", "."]
+    {
         for target in ["/in?a=1&b=2", "/_lockgate/sign-in?return_to=/in"] {
-            let Ok(answer) = client.try_send(&forwarded(navigation(target)).header("host", host)).await else {
+            let Ok(answer) = client.try_send(&forwarded(navigation(target)).header("host", host)).await
+            else {
                 continue;
             };
             let location = answer.headers.text("location").unwrap_or_default();
@@ -189,7 +202,7 @@ async fn a_host_of_the_attackers_choice_is_in_no_redirect() {
     assert!(!location.to_string().contains("evil"), "{location}");
     let twice = navigation("/in").header("host", &authority).header("host", "evil.example");
     let answer = client.try_send(&twice).await;
-    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 400), "two hosts");
+    assert!(answer.as_ref().map_or(true, |answer| answer.status == 400), "two hosts: {answer:?}");
     door.assert_unharmed().await;
 }
 
@@ -215,7 +228,8 @@ async fn the_doors_own_pages_are_not_returned_to() {
     }
     // The first of two counts, and is looked at like any other.
     let mut agent = UserAgent::new();
-    let callback = door.callback(&mut agent, "/_lockgate/sign-in?return_to=/one&return_to=//evil.example").await;
+    let callback =
+        door.callback(&mut agent, "/_lockgate/sign-in?return_to=/one&return_to=//evil.example").await;
     let answer = agent.open(&callback.to_string()).await.response;
     assert_eq!(answer.headers.text("location").as_deref(), Some("/one"));
     for length in [1_024, 1_025, 20_000] {

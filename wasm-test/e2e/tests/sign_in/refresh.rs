@@ -14,7 +14,9 @@ use super::*;
 
 async fn two_workers(provider: &OidcProvider) -> Stack {
     let config = door_config(provider.issuer(), |_| {});
-    started_for(provider, door_stack(&config).concurrency(2)).await
+    let stack = started_for(provider, door_stack(&config).concurrency(2)).await;
+    assert_eq!(connections_of_workers(&stack).await.len(), 2);
+    stack
 }
 
 fn asked_with(session: &str) -> Request {
@@ -97,7 +99,7 @@ async fn rotated_refresh_tokens_are_used_once_while_many_connections_of_two_work
     }
     let workers = connections_of_workers(&stack).await;
     println!("{} answers, by workers with {workers:?} connections", statuses.len());
-    assert!(workers.len() == 2 && workers.iter().all(|count| *count > 4), "{workers:?}");
+    assert!(workers.iter().all(|count| *count > 4), "{workers:?}");
     let others: Vec<_> = statuses.iter().filter(|status| **status != 200).collect();
     assert!(statuses.len() > 500 && others.is_empty(), "{} answers, {others:?}", statuses.len());
     assert!(refresh_tokens(&provider).await.len() >= REFRESHES);
