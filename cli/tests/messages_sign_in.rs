@@ -233,7 +233,7 @@ fn each_bad_line_of_the_group_is_named_by_its_place() {
         (
             "    key: {env: ASSERTION_KEY}",
             "    key: {env: ASSERTION_KEY}\n    lifetime: 2h",
-            "sign_in.assertion.lifetime: given \"7200s\", expected between 10s and 1h",
+            "sign_in.assertion.lifetime: given \"7200s\", expected between 30s and 1h",
         ),
         (
             "    google: {client_ids: \"${GOOGLE_CLIENT_IDS}\"}",

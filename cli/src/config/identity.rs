@@ -60,8 +60,8 @@ pub(super) fn assertion(
         return Err(Problem::given("sign_in.assertion.audience", audience, expected));
     }
     let lifetime = raw.lifetime.map_or(Duration::from_secs(300), |span| span.0);
-    if !(Duration::from_secs(10)..=Duration::from_secs(3_600)).contains(&lifetime) {
-        let expected = "between 10s and 1h, for example 5m";
+    if !(Duration::from_secs(30)..=Duration::from_secs(3_600)).contains(&lifetime) {
+        let expected = "between 30s and 1h, for example 5m";
         return Err(Problem::given("sign_in.assertion.lifetime", seconds(lifetime), expected));
     }
     Ok(Some(Assertion { keys, audience, lifetime }))

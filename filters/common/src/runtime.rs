@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use crate::answer::Answer;
 use crate::event::Event;
 use crate::flow::Flow;
-use crate::host::{Call, Host, Level};
+use crate::host::{Call, Host, HostError, Level};
 use crate::metrics::Metrics;
 
 /// A future of a stream or a task. Boxed, because it must not move while it waits.
@@ -24,6 +24,9 @@ pub type Story<T> = Pin<Box<dyn Future<Output = T>>>;
 /// How often deadlines are looked at while something waits, in milliseconds. A deadline is met at
 /// most this much late.
 const TICK_MS: u64 = 50;
+
+/// How long a call that could not be sent waits before it is tried again, in milliseconds.
+const RESOLVING_MS: u64 = 20;
 
 /// Streams that may wait for the root at once, in one worker. Beyond it a request is refused with
 /// 503, so that a queue that does not answer cannot fill the memory of the proxy.
@@ -116,17 +119,26 @@ impl Runtime {
     /// one when the service does not.
     pub async fn call(self: &Rc<Self>, call: Call) -> Answer {
         let event = Event::default();
-        match self.host.dispatch(&call) {
-            Ok(token) => self.calls.borrow_mut().push((token, event.clone())),
-            Err(_) => {
-                let mut line = String::from("lockgate call not sent: the cluster is missing or full: ");
-                line.push_str(&call.cluster);
-                self.host.log(Level::Error, &line);
-                return Answer::none();
+        let give_up = self.host.now_ms() + call.timeout_ms;
+        let token = loop {
+            match self.host.dispatch(&call) {
+                Ok(token) => break token,
+                // Envoy drops a call with a body while its host's name is being resolved, and resolves it
+                // all the same.
+                Err(HostError::Internal) if self.host.now_ms() + RESOLVING_MS < give_up => {
+                    self.sleep(self.host.now_ms() + RESOLVING_MS).await;
+                }
+                Err(_) => {
+                    let mut line = String::from("lockgate call not sent: the cluster is missing or full: ");
+                    line.push_str(&call.cluster);
+                    self.host.log(Level::Error, &line);
+                    return Answer::none();
+                }
             }
-        }
+        };
+        self.calls.borrow_mut().push((token, event.clone()));
         // The proxy's own deadline ends a call, so this one only guards against a lost answer.
-        let deadline = self.host.now_ms() + call.timeout_ms + 1_000;
+        let deadline = give_up + call.timeout_ms + 1_000;
         event.wait(self, deadline).await.unwrap_or_else(Answer::none)
     }
 

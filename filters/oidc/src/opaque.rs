@@ -94,19 +94,25 @@ impl Introspection {
     /// Asks for a token. For tasks of the root.
     pub async fn ask(&self, runtime: &Rc<Runtime>, token: &str) -> Verdict {
         let deadline = runtime.host().now_ms() + CALL_MS;
-        let mut form = String::new();
-        push_pair(&mut form, "token", token);
-        push_pair(&mut form, "token_type_hint", "access_token");
-        let mut call = self.endpoint.post_form(form);
-        call.timeout_ms = CALL_MS;
-        let Some(authorization) = self.authorization(deadline).await else { return Verdict::Unavailable };
-        call.headers.push(("authorization", authorization));
-        let answer = runtime.call(call).await;
-        // 401 and 403 are about our own credentials: the token may be good, so nothing is said of it.
-        if let (401 | 403, Some(own_token)) = (answer.status, &self.own_token) {
-            own_token.forget();
+        let mut again = self.own_token.as_ref();
+        loop {
+            let mut form = String::new();
+            push_pair(&mut form, "token", token);
+            push_pair(&mut form, "token_type_hint", "access_token");
+            let mut call = self.endpoint.post_form(form);
+            call.timeout_ms = CALL_MS;
+            let Some(authorization) = self.authorization(deadline).await else {
+                return Verdict::Unavailable;
+            };
+            call.headers.push(("authorization", authorization));
+            let answer = runtime.call(call).await;
+            // These are about our own credentials: the token may be good, so nothing is said of it. The
+            // endpoint may have ended our own token before its time.
+            match (answer.status, again.take()) {
+                (401 | 403, Some(own_token)) => own_token.forget(),
+                _ => return self.read(&answer, runtime.host().now_ms()),
+            }
         }
-        self.read(&answer, runtime.host().now_ms())
     }
 
     async fn authorization(&self, deadline: u64) -> Option<String> {

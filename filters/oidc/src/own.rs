@@ -14,6 +14,9 @@ use crate::refuse::{NO_ASSERTION, NO_CREDENTIALS, NO_PAGE, REPEATED_HEADER, WRON
 use crate::site::OWN_PREFIX;
 use crate::{callback, login, navigation, pages, sign_out, visit};
 
+/// The one page of the door's that a sign-in may lead to.
+const TOKEN_PAGE: &str = "/_lockgate/token";
+
 /// Answers a request for one of them.
 pub async fn answer(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<Reply, Refusal> {
     let target = stream.text(":path");
@@ -74,7 +77,10 @@ async fn jwks(door: &Door, deadline: u64) -> Result<Reply, Refusal> {
 /// Signing in with the provider that was chosen, or the choice.
 async fn sign_in(door: &Rc<Door>, stream: &Stream, query: &str) -> Result<Reply, Refusal> {
     let return_to = form::first(query.as_bytes(), "return_to");
-    let return_to = navigation::return_path(return_to.as_deref().unwrap_or("/"));
+    let return_to = match return_to.as_deref() {
+        Some(TOKEN_PAGE) if door.token_page => TOKEN_PAGE.to_owned(),
+        other => navigation::return_path(other.unwrap_or("/")),
+    };
     if !stream.text(":authority").eq_ignore_ascii_case(&door.site.authority) {
         return Ok(login::redirect(302, door.site.address(&to_chooser_path(&return_to))));
     }
@@ -148,7 +154,7 @@ async fn token(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<Reply,
     let visit = match visit::current(door, stream, deadline).await? {
         Some(visit) => visit,
         None if navigation::is_navigation(stream.headers(), stream.text(":method")) => {
-            return Ok(to_chooser("/_lockgate/token"));
+            return Ok(to_chooser(TOKEN_PAGE));
         }
         None => return Err(NO_CREDENTIALS),
     };

@@ -52,17 +52,17 @@ pub fn refusal(
 }
 
 /// Asks whether to sign out, because a link elsewhere must not be able to do it. `who` is the e-mail
-/// address or the subject. `form_origins`, separated by spaces, are where the answer to the form may
-/// redirect to beside this site: browsers hold that redirect to `form-action` too. What is no plain
-/// origin there is left out.
-pub fn confirm_sign_out(who: &str, form_origins: &str, request_id: &str) -> Reply {
+/// address or the subject. `scheme` is of where the answer to the form leads beside this site, with its
+/// colon, or empty: browsers hold every redirect behind a form to `form-action`, and a provider may lead on
+/// to others before it leads back.
+pub fn confirm_sign_out(who: &str, scheme: &'static str, request_id: &str) -> Reply {
     let content = [
         Html("<p>You are signed in as <b>"),
         Text(who),
         Html("</b>.</p><form method=post action=/_lockgate/sign-out><button>Sign out</button></form>"),
         Link("Stay signed in", "/"),
     ];
-    page(200, "Sign out?", &content, Some(form_origins), request_id)
+    page(200, "Sign out?", &content, Some(scheme), request_id)
 }
 
 /// Says that the session has ended.
@@ -92,12 +92,12 @@ pub fn token(token: &str, expires: &str, request_id: &str) -> Reply {
     page(200, "Your token", &content, None, request_id)
 }
 
-/// `heading` and `request_id` are text. `form_origins` is there where a form is.
+/// `heading` and `request_id` are text. `form_scheme` is there where a form is.
 fn page(
     status: u16,
     heading: &str,
     content: &[Part<'_>],
-    form_origins: Option<&str>,
+    form_scheme: Option<&str>,
     request_id: &str,
 ) -> Reply {
     let start = [
@@ -116,13 +116,13 @@ fn page(
     push(&mut body, &end);
 
     let mut policy = POLICY.to_owned();
-    for origin in form_origins.unwrap_or_default().split(' ').filter(|origin| is_plain_origin(origin)) {
+    if let Some(scheme) = form_scheme.filter(|scheme| !scheme.is_empty()) {
         policy.push(' ');
-        policy.push_str(origin);
+        policy.push_str(scheme);
     }
     // Under `no-referrer` a form comes with `Origin: null` (Fetch, "append a request Origin header"),
     // which does not show that it is this site's.
-    let referrer = if form_origins.is_some() { "same-origin" } else { "no-referrer" };
+    let referrer = if form_scheme.is_some() { "same-origin" } else { "no-referrer" };
     let headers = [
         ("content-type", "text/html; charset=utf-8"),
         ("cache-control", "no-store"),
@@ -171,12 +171,6 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Whether this is scheme, host and perhaps port, of characters that cannot end the directive.
-fn is_plain_origin(text: &str) -> bool {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte))
-}
-
 #[cfg(test)]
 mod tests {
     use lockgate_common::encoding::base64;
@@ -205,7 +199,7 @@ mod tests {
             chooser(&[(dynamic, dynamic.to_owned()), ("Company", "/_lockgate/sign-in".to_owned())], dynamic),
             refusal(403, dynamic, dynamic, Some((dynamic, dynamic)), dynamic),
             refusal(503, dynamic, dynamic, None, dynamic),
-            confirm_sign_out(dynamic, dynamic, dynamic),
+            confirm_sign_out(dynamic, "https:", dynamic),
             signed_out(dynamic),
             token(dynamic, dynamic, dynamic),
         ]
@@ -248,7 +242,7 @@ mod tests {
             let policy = header(&page, "content-security-policy");
             let part = |part: &str| policy.split("; ").any(|other| other == part);
             assert!(part("default-src 'none'") && part("frame-ancestors 'none'") && part("base-uri 'none'"));
-            assert!(part("form-action 'self'"));
+            assert!(part("form-action 'self'") || part("form-action 'self' https:"));
             assert_eq!(header(&page, "content-type"), "text/html; charset=utf-8");
             assert_eq!(header(&page, "cache-control"), "no-store");
             assert_eq!(header(&page, "x-content-type-options"), "nosniff");
@@ -267,13 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn the_form_may_lead_to_plain_origins_and_nowhere_else() {
-        let origins = "https://login.example.com http://127.0.0.1:9000 * https: 'unsafe-inline' \
-                       https://a;script-src https://b,c https://d/\r\nset-cookie:e=f https://*.g \
-                       javascript://h https://";
-        let page = confirm_sign_out("a@b.c", origins, "1");
-        let policy = header(&page, "content-security-policy");
-        assert!(policy.ends_with("; form-action 'self' https://login.example.com http://127.0.0.1:9000"));
+    fn the_form_may_lead_where_the_providers_scheme_leads_and_nowhere_else() {
+        for (scheme, expected) in [("https:", "'self' https:"), ("", "'self'")] {
+            let page = confirm_sign_out("a@b.c", scheme, "1");
+            let policy = header(&page, "content-security-policy");
+            assert!(policy.ends_with(&["; form-action ", expected].concat()), "{policy}");
+        }
     }
 
     #[test]

@@ -28,10 +28,13 @@ use crate::visit::Opened;
 
 /// How long an outcome is kept, in seconds: for a browser that did not get the newer cookie, as its
 /// connection broke, and comes again with the old one.
-const KEPT_S: u64 = 300;
+pub const KEPT_S: u64 = 300;
 
 /// After a provider's failure the next try waits this long, in seconds.
 const COOL_DOWN_S: u64 = 10;
+
+/// The same for a session whose tokens have expired: people wait.
+const SHORT_COOL_DOWN_S: u64 = 1;
 
 /// A lease whose holder has said nothing for this long is free, in seconds: its VM died.
 const LEASE_S: u64 = 15;
@@ -58,25 +61,35 @@ enum Outcome {
     Refused,
 }
 
-/// Refreshes a session, or finds out what another stream's refresh brought.
+/// Refreshes a session, or finds out what other streams' refreshes brought: an old cookie may be several
+/// behind.
 pub async fn refresh(
     door: &Rc<Door>,
     stream: &Stream,
     opened: &Rc<Opened>,
     deadline: u64,
 ) -> Result<Refreshed, Refusal> {
-    let key = key(&opened.session);
     let keys = door.keyring(deadline).await?;
+    let mut opened = opened.clone();
+    let (mut is_newer, mut renewed) = (false, false);
     loop {
+        let key = key(&opened.session);
         let now_ms = stream.host().now_ms();
         let now_s = now_ms / 1_000;
         let expired = opened.session.token_expired(now_s);
+        let good = |opened| if is_newer { Refreshed::Newer(opened) } else { Refreshed::StillGood };
         match outcome(stream.host(), &keys, &key, now_s) {
             Some(Outcome::Session(session)) => {
-                let newer = Opened::new(door, *session).map(Rc::new);
-                return Ok(newer.map_or(Refreshed::Over, Refreshed::Newer));
+                let Some(newer) = Opened::new(door, *session) else { return Ok(Refreshed::Over) };
+                opened = Rc::new(newer);
+                is_newer = true;
+                // Tokens that age as soon as they come are not asked for again by the same request.
+                if renewed || !opened.session.needs_refresh(now_s) {
+                    return Ok(Refreshed::Newer(opened));
+                }
+                continue;
             }
-            Some(_) if !expired => return Ok(Refreshed::StillGood),
+            Some(_) if !expired => return Ok(good(opened)),
             Some(Outcome::Failed) => return Err(PROVIDER_DOWN),
             Some(Outcome::Refused) => return Ok(Refreshed::Over),
             None => {}
@@ -90,12 +103,13 @@ pub async fn refresh(
             let story = renew(door.clone(), keys.clone(), opened.clone(), key.clone());
             // The outcome is in shared data by its end; a client that leaves does not stop it.
             stream.runtime().in_root(story, deadline).await;
+            renewed = true;
             let now_s = stream.host().now_ms() / 1_000;
             if outcome(stream.host(), &keys, &key, now_s).is_none() {
-                return if expired { Err(PROVIDER_DOWN) } else { Ok(Refreshed::StillGood) };
+                return if expired { Err(PROVIDER_DOWN) } else { Ok(good(opened)) };
             }
         } else if !expired {
-            return Ok(Refreshed::StillGood);
+            return Ok(good(opened));
         } else if now_ms >= deadline || stream.runtime().is_crowded() {
             return Err(PROVIDER_DOWN);
         } else {
@@ -105,7 +119,7 @@ pub async fn refresh(
 }
 
 /// The session that this one became, as far as this process knows.
-pub fn newer(
+pub fn newest(
     door: &Door,
     host: &dyn Host,
     keys: &Keyring,
@@ -113,10 +127,13 @@ pub fn newer(
     now_s: u64,
 ) -> Option<Rc<Opened>> {
     session.refresh_token.as_ref()?;
-    match outcome(host, keys, &key(session), now_s)? {
-        Outcome::Session(session) => Opened::new(door, *session).map(Rc::new),
-        _ => None,
+    let mut newest = None;
+    let mut at = key(session);
+    while let Some(Outcome::Session(newer)) = outcome(host, keys, &at, now_s) {
+        at = key(&newer);
+        newest = Some(newer);
     }
+    newest.and_then(|session| Opened::new(door, *session)).map(Rc::new)
 }
 
 /// The root's part: asks the provider, keeps the outcome, gives the lease back.
@@ -129,6 +146,7 @@ async fn renew(door: Rc<Door>, keys: Rc<Keyring>, opened: Rc<Opened>, key: Strin
     let now_s = runtime.host().now_ms() / 1_000;
     let (code, kept_s, plain) = match &result {
         Ok(session) => (b's', KEPT_S, session.encode()),
+        Err(Outcome::Failed) if opened.session.token_expired(now_s) => (b'f', SHORT_COOL_DOWN_S, Vec::new()),
         Err(Outcome::Failed) => (b'f', COOL_DOWN_S, Vec::new()),
         Err(_) => (b'r', KEPT_S, Vec::new()),
     };

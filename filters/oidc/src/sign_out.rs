@@ -24,8 +24,12 @@ pub async fn ask(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<Repl
     };
     let who = opened.identity.email.as_deref().unwrap_or(&opened.identity.subject);
     let there = at_provider(door, &opened, deadline).await;
-    let origin = there.as_deref().map(origin).unwrap_or_default();
-    Ok(pages::confirm_sign_out(who, origin, &request_id(stream)))
+    let scheme = match there.as_deref() {
+        Some(address) if address.starts_with("https:") => "https:",
+        Some(_) => "http:",
+        None => "",
+    };
+    Ok(pages::confirm_sign_out(who, scheme, &request_id(stream)))
 }
 
 /// Ends the session: for this browser, for a copy of its cookie, and at the provider.
@@ -89,11 +93,4 @@ fn revoke(door: &Rc<Door>, opened: &Rc<Opened>) {
             token_endpoint::revoke(&runtime, &provider, token).await;
         }
     }));
-}
-
-/// Scheme, host and port of an address.
-fn origin(address: &str) -> &str {
-    let behind = address.find("://").map_or(0, |at| at + 3);
-    let length = address.get(behind..).and_then(|rest| rest.find(['/', '?'])).map(|length| behind + length);
-    address.get(..length.unwrap_or(address.len())).unwrap_or_default()
 }

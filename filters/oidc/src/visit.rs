@@ -63,6 +63,8 @@ pub struct Visit {
     pub opened: Rc<Opened>,
     /// It was refreshed, or seen last so long ago that the idle limit would meet it.
     pub rewrite: bool,
+    /// When, in seconds since 1970.
+    pub at_s: u64,
 }
 
 /// What a revocation may name: this session, the provider's session, everything of its subject.
@@ -133,12 +135,12 @@ pub async fn current(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<
     }
     let touch = opened.session.should_touch(now_s, door.idle_s());
     if !opened.session.needs_refresh(now_s) {
-        return Ok(Some(Visit { opened, rewrite: touch }));
+        return Ok(Some(Visit { opened, rewrite: touch, at_s: now_s }));
     }
     match refresh::refresh(door, stream, &opened, deadline).await? {
         Refreshed::Newer(newer) if newer.is_revoked(stream, now_s) => Ok(None),
-        Refreshed::Newer(newer) => Ok(Some(Visit { opened: newer, rewrite: true })),
-        Refreshed::StillGood => Ok(Some(Visit { opened, rewrite: touch })),
+        Refreshed::Newer(newer) => Ok(Some(Visit { opened: newer, rewrite: true, at_s: now_s })),
+        Refreshed::StillGood => Ok(Some(Visit { opened, rewrite: touch, at_s: now_s })),
         Refreshed::Over => Ok(None),
     }
 }
@@ -151,15 +153,20 @@ pub async fn cookie(door: &Rc<Door>, stream: &Stream, visit: &Visit) -> Vec<Stri
         return Vec::new();
     }
     // A session that cannot be written anew is still the one that the browser has.
-    rewritten(door, stream, &visit.opened).await.unwrap_or_default()
+    rewritten(door, stream, visit).await.unwrap_or_default()
 }
 
-async fn rewritten(door: &Rc<Door>, stream: &Stream, opened: &Rc<Opened>) -> Result<Vec<String>, Refusal> {
+async fn rewritten(door: &Rc<Door>, stream: &Stream, visit: &Visit) -> Result<Vec<String>, Refusal> {
     let now_ms = stream.host().now_ms();
-    let keys = door.keyring(now_ms).await?;
-    let newer = refresh::newer(door, stream.host(), &keys, &opened.session, now_ms / 1_000);
-    let opened = newer.as_ref().unwrap_or(opened);
     let now_s = now_ms / 1_000;
+    let keys = door.keyring(now_ms).await?;
+    let newest = refresh::newest(door, stream.host(), &keys, &visit.opened.session, now_s);
+    // What became of it since is not known for longer.
+    let too_late = visit.opened.session.refresh_token.is_some() && now_s >= visit.at_s + refresh::KEPT_S;
+    if newest.is_none() && too_late {
+        return Ok(Vec::new());
+    }
+    let opened = newest.as_ref().unwrap_or(&visit.opened);
     if opened.is_revoked(stream, now_s) {
         return Ok(Vec::new());
     }

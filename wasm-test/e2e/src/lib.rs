@@ -50,6 +50,7 @@ pub mod signing_keys;
 pub mod slack;
 pub mod slack_clients;
 pub mod stack;
+pub mod tls_front;
 pub mod tokens;
 pub mod upstream;
 pub mod url;

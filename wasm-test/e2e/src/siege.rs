@@ -62,6 +62,14 @@ impl Turn {
     pub async fn assert_unharmed(&self) {
         self.siege.assert_unharmed(self.since).await;
     }
+
+    /// See [`Siege::assert_silent`]; looks at the log since this turn began.
+    ///
+    /// # Panics
+    /// When something is wrong.
+    pub async fn assert_silent(&self) {
+        self.siege.assert_silent(self.since).await;
+    }
 }
 
 impl Deref for Turn {
@@ -106,7 +114,7 @@ impl Siege {
     }
 
     /// Makes the provider honest again, with its first manners and person.
-    fn reset(&self) {
+    pub fn reset(&self) {
         self.provider.behave(|manners| *manners = Manners::default());
         self.provider.set_person(json!({
             "sub": "person-1", "email": "person@example.com", "email_verified": true,
@@ -177,19 +185,6 @@ impl Siege {
         self.stack.client().send(&navigation(target).header("cookie", cookies)).await
     }
 
-    /// Why the door refused, as its log tells.
-    ///
-    /// # Panics
-    /// When the log does not tell.
-    pub async fn reason(&self, response: &Response) -> String {
-        let id = format!(" request_id={}", response.headers.text("x-request-id").unwrap_or_default());
-        let told = |line: &String| line.ends_with(&id) && line.contains(" refused reason=");
-        let line =
-            self.stack.gateway_log().wait_for(&format!("the reason of{id}"), 1, told).await.swap_remove(0);
-        let reason = line.split(" refused reason=").nth(1).and_then(|rest| rest.split(' ').next());
-        reason.unwrap_or_default().to_owned()
-    }
-
     /// A script's request with these very cookies: 200 from the upstream with a session, 401 without.
     ///
     /// # Panics
@@ -237,6 +232,15 @@ impl Siege {
         let empty = Request::post("/_lockgate/back-channel-logout", "text/plain", "");
         assert_eq!(self.stack.client().send(&empty).await.status, 400);
 
+        self.assert_silent(since).await;
+    }
+
+    /// The part of [`Siege::assert_unharmed`] that changes nothing: no VM has trapped, and the log
+    /// since this line holds no secrets.
+    ///
+    /// # Panics
+    /// When something is wrong.
+    pub async fn assert_silent(&self, since: usize) {
         let stats = self.stack.admin().text("/stats?filter=wasm").await;
         let failed = |line: &&str| {
             let (name, value) = line.rsplit_once(": ").unwrap_or((line, "0"));

@@ -175,8 +175,17 @@ impl Stack {
     /// # Panics
     /// When it does not start; with what it printed.
     pub async fn start_gateway(&self) {
+        self.start_gateway_with(&[]).await;
+    }
+
+    /// The same, with other values of these variables, as after somebody has changed them.
+    ///
+    /// # Panics
+    /// As [`Stack::start_gateway`].
+    pub async fn start_gateway_with(&self, variables: &[(&str, &str)]) {
         let since = self.gateway_log.len();
         let mut command = self.lockgate("run");
+        command.envs(variables.iter().copied());
         let process = Process::start("lockgate run", &mut command, Arc::clone(&self.gateway_log));
         process.wait_for_line("`ready http://…`", since, is_ready).await;
         *lock(&self.gateway_process) = Some(process);

@@ -7,8 +7,8 @@ use crate::door::public_url;
 use crate::http1::{Request, Response};
 use crate::journal::PATIENCE;
 use crate::oidc_login::sign_in;
+use crate::stack::Stack;
 use crate::user_agent::UserAgent;
-use crate::{Client, Stack};
 
 /// The name of the session cookie on loopback.
 pub const SESSION: &str = "lockgate";
@@ -56,10 +56,9 @@ pub async fn connections_of_workers(stack: &Stack) -> Vec<u64> {
 /// When the kernel gives all connections to the same worker.
 pub async fn from_every_worker(stack: &Stack, request: &Request) -> Vec<Response> {
     let before = connections_of_workers(stack).await;
-    let client = Client::new(stack.client().address());
     let mut responses = Vec::new();
     while responses.len() < 100 {
-        responses.push(client.send(request).await);
+        responses.push(stack.client().send(request).await);
         let now = connections_of_workers(stack).await;
         if now.iter().zip(&before).all(|(now, before)| now > before) {
             return responses;

@@ -19,7 +19,8 @@ fn elsewhere(provider: &HostileProvider, path: &str) -> String {
 async fn the_first_person_signs_in_where_the_token_endpoint_has_a_host_of_its_own() {
     let provider = HostileProvider::start();
     let token_endpoint = elsewhere(&provider, "/token");
-    provider.edit_json(Endpoint::Discovery, move |metadata| metadata["token_endpoint"] = json!(token_endpoint));
+    provider
+        .edit_json(Endpoint::Discovery, move |metadata| metadata["token_endpoint"] = json!(token_endpoint));
     let stack = door_stack(&door_config(provider.issuer(), |_| {})).start().await;
     let page = UserAgent::new().follow(&format!("{}/page", public_url(&stack))).await;
     assert_eq!((page.url.path(), page.response.status), ("/page", 200), "{}", page.response.text());

@@ -99,7 +99,8 @@ async fn a_read_policy_lets_read_and_a_write_policy_write() {
     let stack = stack().await;
     for method in METHODS {
         let read = matches!(method, "GET" | "HEAD" | "OPTIONS");
-        for (group, allowed) in [("readers", read), ("writers", !read), ("editors", true), ("others", false)] {
+        for (group, allowed) in [("readers", read), ("writers", !read), ("editors", true), ("others", false)]
+        {
             let path = format!("/files/{method}-{group}-");
             let answer = ask(&stack, Request::new(method, &path), &member(&[group]).await).await;
             if allowed {
@@ -280,7 +281,11 @@ async fn hosts_choose_the_rule_whatever_their_case_and_port() {
         ("", 401),
     ] {
         let answer = stack.client().send(&Request::get("/page").header("host", host)).await;
-        assert!(answer.status == status || (status == 401 && answer.status == 400), "{host}: {}", answer.status);
+        assert!(
+            answer.status == status || (status == 401 && answer.status == 400),
+            "{host}: {}",
+            answer.status
+        );
     }
     // No other header says which host is meant.
     for name in ["x-forwarded-host", "forwarded", "x-original-host", "x-host"] {

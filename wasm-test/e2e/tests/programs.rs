@@ -79,8 +79,9 @@ async fn issuers() -> &'static Issuers {
     static ISSUERS: OnceCell<Issuers> = OnceCell::const_new();
     ISSUERS
         .get_or_init(async || {
-            let [orders, reports] = [HostileProvider::start(), HostileProvider::named("localhost", "/tenant")];
-            reports.rotate_keys(SigningKey::p256(7), false);
+            let [orders, reports] =
+                [HostileProvider::start(), HostileProvider::named("localhost", "/tenant")];
+            reports.rotate_keys(SigningKey::p256(7), true);
             Issuers { orders, reports }
         })
         .await
@@ -139,6 +140,9 @@ async fn what_another_issuer_or_another_service_would_take_is_no_good() {
     let stranger = HostileProvider::start();
     let unknown_key = order().sealed_by(&reports.key()).head("alg", json!("ES256"));
     let unknown_key = unknown_key.head("kid", json!(reports.key().kid()));
+    // By a key of this issuer's own, which it publishes, too.
+    let rsa = SigningKey::rsa(0);
+    let other_algorithm = report().sealed_by(&rsa).head("alg", json!("RS256")).head("kid", json!(rsa.kid()));
     for (name, token, reason) in [
         ("the-others-audience", order().claim("aud", json!("reports")), "token_audience"),
         ("no-audience", order().claim("aud", Value::Null), "token_audience"),
@@ -147,7 +151,7 @@ async fn what_another_issuer_or_another_service_would_take_is_no_good() {
         ("the-others-claims", order().claim("token_use", Value::Null), "token_claims"),
         ("a-wrong-claim", order().claim("token_use", json!("id")), "token_claims"),
         ("a-wrong-stage", report().claim("stage", json!("live ")), "token_claims"),
-        ("another-algorithm", report().sealed_by(&orders.key()).head("alg", json!("RS256")), "token_algorithm"),
+        ("another-algorithm", other_algorithm, "token_algorithm"),
         ("expired", order().claim("exp", in_seconds(-120)), "token_expired"),
         ("no-end", order().claim("exp", Value::Null), "token_expired"),
         ("not-yet", order().claim("nbf", in_seconds(120)), "token_not_yet"),
@@ -158,7 +162,8 @@ async fn what_another_issuer_or_another_service_would_take_is_no_good() {
     ] {
         assert_refused(&stack, &format!("/bad-{name}-"), &token.compact(), reason).await;
     }
-    for (name, token) in [("empty-parts", ".."), ("two-parts", "a.b"), ("a-word", "word"), ("utf-8", "ü.ü.ü")] {
+    for (name, token) in [("empty-parts", ".."), ("two-parts", "a.b"), ("a-word", "word"), ("utf-8", "ü.ü.ü")]
+    {
         assert_refused(&stack, &format!("/bad-{name}-"), token, "token_malformed").await;
     }
     assert_eq!(stranger.calls().len(), 0, "a token does not choose who is asked");
@@ -217,14 +222,14 @@ async fn keys_are_fetched_once_and_again_for_an_unknown_one_at_a_bounded_rate() 
     let token = |subject: &str| issuer.mint_access_token("api", subject).compact();
     let [old, not_seen] = [token("before"), token("not seen")];
     let asked = |endpoint| issuer.count(endpoint);
-    // The worker's, and those of the main thread, which no request uses.
-    let fetched = 2;
+    // Once by the worker, and perhaps by the main thread, which no request uses.
+    let once = 1..=2;
     assert_eq!(ask(&stack, "/keys", &old).await.status, 200);
-    issuer.wait_for_calls(Endpoint::Jwks, fetched).await;
     for number in 0..30 {
         assert_eq!(ask(&stack, "/keys", &token(&format!("program-{number}"))).await.status, 200);
     }
-    assert_eq!((asked(Endpoint::Discovery), asked(Endpoint::Jwks)), (fetched, fetched));
+    let counts = [Endpoint::Discovery, Endpoint::Jwks].map(asked);
+    assert!(counts.iter().all(|count| once.contains(count)), "{counts:?}");
 
     issuer.rotate_keys(SigningKey::rsa(1), false);
     let fresh = token("after");
@@ -244,8 +249,12 @@ async fn keys_are_fetched_once_and_again_for_an_unknown_one_at_a_bounded_rate() 
     for number in 0..50 {
         assert_eq!(ask(&stack, "/keys", &unknown(flood + number)).await.status, 401);
     }
-    assert_eq!(asked(Endpoint::Jwks), fetched + 1, "in {:?}, for {flood} unknown keys", started.elapsed());
-    assert_eq!(asked(Endpoint::Discovery), fetched);
+    let counts = [Endpoint::Discovery, Endpoint::Jwks].map(asked);
+    assert!(
+        once.contains(&counts[0]) && once.contains(&(counts[1] - 1)),
+        "{counts:?} in {:?}, for {flood} unknown keys",
+        started.elapsed()
+    );
     assert_refused(&stack, "/old-key-", &not_seen, "token_unknown_key").await;
 }
 
@@ -255,11 +264,9 @@ async fn a_token_is_verified_once() {
     let stack = Stack::builder().config(&one_issuer(&issuer)).start().await;
     let token = issuer.mint_access_token("api", "program").compact();
     assert_eq!(ask(&stack, "/first", &token).await.status, 200);
-    let asked = issuer.calls().len();
     for path in ["/other/second", "/third?x=1"] {
         assert_eq!(ask(&stack, path, &token).await.status, 200);
     }
-    assert_eq!(issuer.calls().len(), asked);
     let counted = async |name: &str| stack.admin().stat(&format!("wasmcustom.lockgate.oidc.{name}")).await;
     assert_eq!((counted("cache.miss").await, counted("cache.hit").await), (1, 2));
 }

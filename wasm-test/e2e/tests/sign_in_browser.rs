@@ -10,7 +10,7 @@ use lockgate_e2e::oidc_mock::OidcMock;
 use lockgate_e2e::oidc_provider::{CLIENT_ID, OidcProvider};
 use lockgate_e2e::relying_party::RelyingParty;
 use lockgate_e2e::url::Url;
-use lockgate_e2e::visitor::SESSION;
+use lockgate_e2e::visitor::{SESSION, until};
 use lockgate_e2e::{Answer, Recorded, Response, Shared, Stack, Upstream};
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -292,8 +292,14 @@ async fn a_provider_may_lead_by_yet_another_site_back_to_the_signed_out_page() {
     let tab = context.tab().await;
     assert_eq!(tab.goto(&format!("{site}/page")).await, at(&format!("{site}/page"), 200));
     tab.goto(&format!("{site}/_lockgate/sign-out")).await;
-    let end = tab.follow("main button").await;
-    assert_eq!(end, at(&format!("{site}/_lockgate/signed-out"), 200), "{:?}", tab.errors().await);
+    tab.click("main button").await;
+    let end = until("the signed-out page", async || {
+        let errors = tab.errors().await;
+        assert!(errors.is_empty(), "the browser goes no further than {:?}: {errors:?}", tab.landing().await);
+        Some(tab.landing().await).filter(|landing| landing.url.ends_with("/_lockgate/signed-out"))
+    })
+    .await;
+    assert_eq!(end, at(&format!("{site}/_lockgate/signed-out"), 200));
     assert_eq!(federated.requests().len(), 1);
 }
 

@@ -49,12 +49,12 @@ async fn a_callback_is_taken_only_from_the_browser_that_began_the_login() {
     for (what, cookies) in browsers {
         let answer = door.opens(&callback.target, cookies).await;
         assert_no_login(what, &answer, 400);
-        assert_eq!(door.reason(&answer).await, "state_of_another_browser", "{what}");
+        assert_eq!(door.stack.reason(&answer).await, "state_of_another_browser", "{what}");
         assert!(!answer.text().contains(&login), "{what}");
     }
     let answer = door.opens(&hers.target, &cookies).await;
     assert_no_login("another's state", &answer, 400);
-    assert_eq!(door.reason(&answer).await, "state_of_another_browser");
+    assert_eq!(door.stack.reason(&answer).await, "state_of_another_browser");
 
     assert_eq!(door.provider.count(Endpoint::Token), spent, "no code was spent");
     let page = alice.follow(&callback.to_string()).await;
@@ -106,7 +106,7 @@ async fn a_state_that_was_not_sealed_here_is_none() {
         let target = with_parameter(&callback, "state", state).target;
         let answer = door.opens(&target, &cookies).await;
         assert_no_login(&state.escape_debug().to_string(), &answer, 400);
-        assert_eq!(door.reason(&answer).await, "state_invalid", "{}", state.escape_debug());
+        assert_eq!(door.stack.reason(&answer).await, "state_invalid", "{}", state.escape_debug());
     }
     for target in [
         with_parameters(&callback, |pairs| pairs.retain(|(name, _)| name != "state")).target,
@@ -116,7 +116,7 @@ async fn a_state_that_was_not_sealed_here_is_none() {
     ] {
         let answer = door.opens(&target, &cookies).await;
         assert_no_login(&target, &answer, 400);
-        assert_eq!(door.reason(&answer).await, "state_missing", "{target}");
+        assert_eq!(door.stack.reason(&answer).await, "state_missing", "{target}");
     }
     let empty = with_parameter(&callback, "state", "");
     assert_no_login("empty", &door.opens(&empty.target, &cookies).await, 400);
@@ -138,7 +138,7 @@ async fn a_state_of_another_deployment_is_none() {
     let here = Url::parse(&door.url(&begun.target));
     let answer = agent.open(&here.to_string()).await.response;
     assert_no_login("another deployment's", &answer, 400);
-    assert_eq!(door.reason(&answer).await, "state_invalid");
+    assert_eq!(door.stack.reason(&answer).await, "state_invalid");
     // At home it is good; the session that comes of it is not good here.
     assert_eq!(agent.follow(&begun.to_string()).await.response.status, 200);
     assert_eq!(door.asks(door.cookies(&agent)).await.status, 401);
@@ -165,7 +165,7 @@ async fn a_callback_is_good_once_whichever_worker_sees_it() {
                 signed_in += 1;
             } else {
                 assert_no_login("a replay", &answer, 400);
-                assert_eq!(door.reason(&answer).await, "state_replayed");
+                assert_eq!(door.stack.reason(&answer).await, "state_replayed");
             }
         }
         assert_eq!((round, signed_in), (round, 1));
@@ -186,14 +186,14 @@ async fn a_code_is_good_for_the_login_it_was_given_to() {
     let hers = door.callback(&mut mallory, "/mallory").await;
     let answer = mallory.open(&with_parameter(&hers, "code", &code).to_string()).await.response;
     assert_no_login("an injected code", &answer, 400);
-    assert_eq!(door.reason(&answer).await, "code_refused");
+    assert_eq!(door.stack.reason(&answer).await, "code_refused");
 
     // The code is spent by then, and a code that was used signs nobody in.
     for (who, agent) in [("alice", &mut alice), ("mallory", &mut mallory)] {
         let begun = door.callback(agent, "/again").await;
         let answer = agent.open(&with_parameter(&begun, "code", &code).to_string()).await.response;
         assert_no_login(who, &answer, 400);
-        assert_eq!(door.reason(&answer).await, "code_refused", "{who}");
+        assert_eq!(door.stack.reason(&answer).await, "code_refused", "{who}");
     }
     for (code, status) in
         [("", 400), ("x", 400), (&*"c".repeat(4_097), 400), ("a\r\nb: c", 400), ("\u{0}", 400)]
@@ -236,7 +236,7 @@ async fn a_parameter_that_stands_twice_is_no_answer() {
         {
             let answer = door.opens(&target, &cookies).await;
             assert_no_login(&added, &answer, 400);
-            assert_eq!(door.reason(&answer).await, "callback_malformed", "{added}");
+            assert_eq!(door.stack.reason(&answer).await, "callback_malformed", "{added}");
         }
     }
     assert_eq!(door.provider.count(Endpoint::Token), spent, "no code was spent");
@@ -268,13 +268,13 @@ async fn an_answer_of_another_issuer_is_refused() {
     ] {
         let answer = door.opens(&with_parameter(&callback, "iss", &other).target, &cookies).await;
         assert_no_login(&other, &answer, 400);
-        assert_eq!(door.reason(&answer).await, "issuer_mismatch", "{other:?}");
+        assert_eq!(door.stack.reason(&answer).await, "issuer_mismatch", "{other:?}");
     }
     // Where the provider's metadata says that it always names itself, its absence is an attack, too.
     let unnamed = with_parameters(&callback, |pairs| pairs.retain(|(name, _)| name != "iss"));
     let answer = door.opens(&unnamed.target, &cookies).await;
     assert_no_login("unnamed", &answer, 400);
-    assert_eq!(door.reason(&answer).await, "issuer_mismatch");
+    assert_eq!(door.stack.reason(&answer).await, "issuer_mismatch");
     assert_eq!(door.provider.count(Endpoint::Token), spent, "no code was spent");
     door.assert_unharmed().await;
 }
@@ -310,7 +310,7 @@ async fn two_providers_cannot_be_mixed_up() {
     for target in [crossed(&of_other, &of_company), crossed(&of_company, &of_other)] {
         let answer = siege.opens(&target, &cookies).await;
         assert_no_login(&target, &answer, 400);
-        assert_eq!(siege.reason(&answer).await, "state_invalid");
+        assert_eq!(siege.stack.reason(&answer).await, "state_invalid");
     }
     for target in ["/_lockgate/callback/company", "/_lockgate/callback/", "/_lockgate/callback/other/x"] {
         let target = format!("{target}?{}", of_company.target.split_once('?').unwrap().1);
@@ -328,8 +328,8 @@ async fn two_providers_cannot_be_mixed_up() {
     let key = siege.provider.key();
     other.edit_id_token(move |token| *token = token.clone().claim("iss", json!(issuer)).sealed_by(&key));
     let answer = UserAgent::new().follow(&siege.url(&others)).await.response;
-    assert_no_login("an ID token of another issuer", &answer, 502);
-    assert_eq!(siege.reason(&answer).await, "id_token_issuer");
+    assert_no_login("an ID token of another issuer", &answer, 400);
+    assert_eq!(siege.stack.reason(&answer).await, "id_token_issuer");
 }
 
 #[tokio::test]
@@ -340,6 +340,8 @@ async fn what_a_provider_says_of_an_error_is_shown_to_nobody() {
     let cookies = door.cookies(&alice);
     let state = encode(&callback.query("state").unwrap());
     let issuer = encode(door.provider.issuer());
+    let code = encode(&callback.query("code").unwrap());
+    let spent = door.provider.count(Endpoint::Token);
     let texts = [
         "<script>alert('evil')</script>",
         "\"><img src=x onerror=evil()>",
@@ -365,6 +367,8 @@ async fn what_a_provider_says_of_an_error_is_shown_to_nobody() {
         let more = [
             (format!("error={evil}&error_uri={evil}"), 502),
             (format!("error=access_denied&error_uri={evil}&{evil}={evil}"), 403),
+            // A code beside the error is not taken for one.
+            (format!("error=access_denied&code={code}&error_description={evil}"), 403),
         ];
         for (query, status) in queries.into_iter().chain(more) {
             for html in [true, false] {
@@ -390,6 +394,42 @@ async fn what_a_provider_says_of_an_error_is_shown_to_nobody() {
     }
     let told: Vec<_> = door.log().into_iter().filter(|line| line.contains("evil")).collect();
     assert!(told.is_empty(), "{told:?}");
+    assert_eq!(door.provider.count(Endpoint::Token), spent, "no code was spent");
+    door.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_request_id_of_the_callers_choice_is_text_in_a_page_and_in_the_log() {
+    let door = door().await;
+    let ids: [&[u8]; 8] = [
+        b"<script>alert(1)</script>",
+        b"\"><img src=x onerror=alert(1)>",
+        b"a refused reason=none status=200 request_id=b",
+        b"a\tb",
+        b"\xff\xfe",
+        b"%0d%0aset-cookie: a=b",
+        b"\xc2\x85\xe2\x80\xa8",
+        &[b'x'; 20_000],
+    ];
+    for id in ids {
+        for target in ["/_lockgate/callback?code=x", "/_lockgate/nothing-here", "/_lockgate/signed-out"] {
+            let request = lockgate_e2e::siege::navigation(target).header("x-request-id", id);
+            let answer = door.stack.client().send(&request).await;
+            let text = answer.text();
+            let shown = text.split("<footer>").nth(1).unwrap_or_else(|| panic!("a page: {text}"));
+            let shown = shown.split("</footer>").next().unwrap();
+            assert!(
+                shown.len() < 100 && !shown.contains(['<', '>', '"', '=', '\t']),
+                "{}: {shown}",
+                id.escape_ascii()
+            );
+            assert!(!answer.headers.contains("set-cookie"), "{}", id.escape_ascii());
+        }
+    }
+    // The access log is JSON; the filters' own lines have names and values.
+    for line in door.log().iter().filter(|line| line.contains(" refused reason=")) {
+        assert!(!line.contains(['<', '>', '"']) && line.matches('=').count() == 4, "{line}");
+    }
     door.assert_unharmed().await;
 }
 
@@ -415,7 +455,7 @@ async fn a_callback_in_the_victims_browser_signs_nobody_in_as_the_attacker() {
         let before = door.cookies(&victim);
         let answer = victim.open(&trap.to_string()).await.response;
         assert_no_login(stage, &answer, 400);
-        assert_eq!(door.reason(&answer).await, "state_of_another_browser", "{stage}");
+        assert_eq!(door.stack.reason(&answer).await, "state_of_another_browser", "{stage}");
         assert_eq!(door.cookies(&victim), before, "{stage}");
         let page = match begun {
             Some(callback) => victim.follow(&callback.to_string()).await,

@@ -106,7 +106,7 @@ async fn a_claim_of_10_kb_is_refused_and_one_too_long_for_a_header_left_out() {
         door.provider.set_person(person);
         let answer = door.visit(&mut UserAgent::new(), "/too-long").await.response;
         assert_no_login("10 kB", &answer, 502);
-        assert_eq!(door.reason(&answer).await, "session_too_large", "to try again does not help");
+        assert_eq!(door.stack.reason(&answer).await, "session_too_large", "to try again does not help");
     }
     door.stack.assert_no_trace("/too-long");
     door.assert_unharmed().await;
@@ -124,7 +124,7 @@ async fn a_subject_that_cannot_be_one_is_refused_and_not_asked_again_and_again()
         let callback = door.callback(&mut agent, "/odd-subject").await;
         let answer = agent.open(&callback.to_string()).await.response;
         // A session of nobody would send the browser back to the provider, for ever.
-        assert_no_login(&format!("{:.20}", subject.escape_debug().to_string()), &answer, 502);
+        assert_no_login(&format!("{:.20}", subject.escape_debug().to_string()), &answer, 400);
     }
     door.stack.assert_no_trace("/odd-subject");
     door.assert_unharmed().await;
@@ -150,7 +150,7 @@ async fn claims_that_name_something_twice_are_refused_and_not_asked_again_and_ag
         let mut agent = UserAgent::new();
         let callback = door.callback(&mut agent, "/twice").await;
         let answer = agent.open(&callback.to_string()).await.response;
-        assert_no_login(groups, &answer, 502);
+        assert_no_login(groups, &answer, 400);
         door.heal();
     }
     door.stack.assert_no_trace("/twice");

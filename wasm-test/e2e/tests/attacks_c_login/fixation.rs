@@ -126,7 +126,7 @@ async fn on_https_no_other_host_can_plant_a_cookie_of_the_door() {
         let planted = format!("{name}={}", login.value);
         let answer = over_https(&siege, &callback.target, &planted).await;
         assert_no_login(name, &answer, 400);
-        assert_eq!(siege.reason(&answer).await, "state_of_another_browser", "{name}");
+        assert_eq!(siege.stack.reason(&answer).await, "state_of_another_browser", "{name}");
     }
     let own =
         format!("lockgate-login=AAAAAAAAAAAAAAAAAAAAAA; __Host-lockgate-login={}; lockgate=x", login.value);

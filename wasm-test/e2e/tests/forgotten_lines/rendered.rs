@@ -1,5 +1,6 @@
 //! The configuration that the tool makes of a file, to be changed by hand and given to Envoy alone.
 
+use std::fmt;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -10,17 +11,23 @@ const ROUTES: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/ty
 
 /// Envoy's configuration.
 #[derive(Clone, Debug)]
-pub struct Rendered(Value);
+pub(crate) struct Rendered(Value);
 
 /// What a line of the route table says to a filter.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The line's place in the table.
     number: usize,
     /// The line's name.
-    pub route: String,
+    pub(crate) route: String,
     /// The filter's name.
-    pub filter: String,
+    pub(crate) filter: String,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} without {}", self.route, self.filter)
+    }
 }
 
 impl Rendered {
@@ -28,7 +35,7 @@ impl Rendered {
     ///
     /// # Panics
     /// When it refuses the file; with what it said.
-    pub async fn of(stack: &Stack) -> Self {
+    pub(crate) async fn of(stack: &Stack) -> Self {
         let mut command = stack.lockgate("render");
         let output = tokio::task::spawn_blocking(move || command.output()).await.expect("a thread");
         let output = output.expect("the tool");
@@ -37,7 +44,7 @@ impl Rendered {
     }
 
     /// Every entry of every line, in order.
-    pub fn entries(&self) -> Vec<Entry> {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let routes = self.0.pointer(ROUTES).and_then(Value::as_array).expect("a route table");
         let mut entries = Vec::new();
         for (number, route) in routes.iter().enumerate() {
@@ -53,7 +60,7 @@ impl Rendered {
     ///
     /// # Panics
     /// When it has no such entry.
-    pub fn without(&self, entry: &Entry) -> Self {
+    pub(crate) fn without(&self, entry: &Entry) -> Self {
         let mut changed = self.clone();
         let pointer = format!("{ROUTES}/{}/typed_per_filter_config", entry.number);
         let filters = changed.0.pointer_mut(&pointer).and_then(Value::as_object_mut);
@@ -67,7 +74,7 @@ impl Rendered {
     ///
     /// # Panics
     /// When it does not start; with what it printed.
-    pub async fn start(&self, stack: &Stack) -> Process {
+    pub(crate) async fn start(&self, stack: &Stack) -> Process {
         let file = stack.directory().join("changed.json");
         std::fs::write(&file, self.0.to_string()).expect("write");
         let tool = stack.lockgate("run");

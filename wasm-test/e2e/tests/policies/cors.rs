@@ -110,7 +110,9 @@ async fn what_is_no_preflight_passes_only_with_credentials() {
         bare().header("access-control-request-method", "POST"),
         preflight("/api/options-", APP, "DELETE"),
         preflight("/elsewhere/options-", APP, "POST"),
-        Request::new("POST", "/api/options-").header("origin", APP).header("access-control-request-method", "POST"),
+        Request::new("POST", "/api/options-")
+            .header("origin", APP)
+            .header("access-control-request-method", "POST"),
     ] {
         let answer = stack.client().send(&request).await;
         assert_eq!(answer.status, 401, "{request:?}");

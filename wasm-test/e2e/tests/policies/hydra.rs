@@ -81,9 +81,7 @@ async fn stack() -> Shared {
         .variable("HYDRA_PUBLIC_URL", &public.url())
         .variable("HYDRA_CLIENT_ID", "door")
         .variable("HYDRA_CLIENT_SECRET", "a+b c");
-    let stack = Shared::of(&STACK, builder).await;
-    while ask(&stack, "GET", "/warm", "of-shop").await.status == 503 {}
-    stack
+    Shared::of(&STACK, builder).await
 }
 
 async fn ask(stack: &Stack, method: &str, path: &str, token: &str) -> Response {
@@ -156,7 +154,6 @@ async fn the_upstream_learns_subject_and_client_and_no_token() {
         let seen = stack.delivered(&path).await;
         assert_eq!(seen.headers.all("x-lockgate-subject"), [b"shop"]);
         assert_eq!(seen.headers.all("x-lockgate-client"), [b"client-of-shop"]);
-        assert!(!seen.contains("of-shop") || !seen.headers.contains("authorization"), "{seen:?}");
         assert!(!seen.contains("forged") && !seen.headers.contains("authorization"), "{seen:?}");
     }
 }

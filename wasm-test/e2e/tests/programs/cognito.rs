@@ -62,7 +62,11 @@ async fn an_open_route_needs_no_token_and_a_protected_one_does() {
     for path in ["/hello", "/users", "/elsewhere"] {
         let answer = client.send(&Request::get(path)).await;
         let challenge = answer.headers.text("www-authenticate");
-        assert_eq!((answer.status, challenge.as_deref()), (401, Some(r#"Bearer realm="lockgate""#)), "{path}");
+        assert_eq!(
+            (answer.status, challenge.as_deref()),
+            (401, Some(r#"Bearer realm="lockgate""#)),
+            "{path}"
+        );
     }
     // What is brought to an open route is not looked at.
     assert_eq!(ask(&stack, "/world", "nonsense").await.status, 200);

@@ -121,7 +121,12 @@ async fn asking_with_a_token(issuer: &HostileProvider) -> Stack {
 
 /// Sends requests at once, and returns their statuses when all have been answered. `held` goes on when
 /// so many have asked the cache in vain.
-async fn at_once(stack: &Stack, tokens: Vec<String>, missed: u64, held: lockgate_e2e::hostile_provider::Hold) {
+async fn at_once(
+    stack: &Stack,
+    tokens: Vec<String>,
+    missed: u64,
+    held: lockgate_e2e::hostile_provider::Hold,
+) {
     let client = stack.client();
     let requests: Vec<_> = tokens
         .into_iter()

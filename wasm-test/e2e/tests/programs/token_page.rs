@@ -85,7 +85,8 @@ async fn a_token_decides_alone_whatever_the_cookie_says() {
     let mut agent = UserAgent::new();
     let page = sign_in(&mut agent, &format!("{public_url}/"), "dave").await;
     let cookies = agent.jar.header(&page.url).expect("a session");
-    let party = RelyingParty::discover(provider.issuer(), CLIENT_ID, CLIENT_SECRET, "http://x.localhost/").await;
+    let party =
+        RelyingParty::discover(provider.issuer(), CLIENT_ID, CLIENT_SECRET, "http://x.localhost/").await;
     let good = party.client_credentials("openid", None).await;
     let send = async |path: &str, cookie: &str, token: &str| {
         let request = with_token(path, token).header("cookie", cookie);
@@ -104,4 +105,20 @@ async fn a_token_decides_alone_whatever_the_cookie_says() {
     stack.assert_no_trace("/bad-token-");
     let kept = stack.client().send(&Request::get("/session").header("cookie", &cookies)).await;
     assert_eq!(kept.status, 200, "the session is as good as before");
+}
+
+/// The proxy joins them with a comma before any filter sees them.
+#[tokio::test]
+async fn two_credentials_are_refused_beside_a_session_too() {
+    let (_provider, stack) = door(false).await;
+    let mut agent = UserAgent::new();
+    let page = sign_in(&mut agent, &format!("{}/", public_url(&stack)), "erin").await;
+    let cookies = agent.jar.header(&page.url).expect("a session");
+    for pair in [["Basic eDp5", "Bearer x"], ["Bearer x", "Basic eDp5"], ["Basic eDp5", "Basic eDp6"]] {
+        let request =
+            Request::get("/two-headers-").header("cookie", &cookies).header("authorization", pair[0]);
+        let answer = stack.client().send(&request.header("authorization", pair[1])).await;
+        assert_eq!(answer.status, 401, "{pair:?} beside a session");
+    }
+    stack.assert_no_trace("/two-headers-");
 }

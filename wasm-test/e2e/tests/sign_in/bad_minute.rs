@@ -25,7 +25,7 @@ async fn a_bad_minute(wrong: Wrong) {
     let stack = start_door(&provider, |_| {}).await;
     let agent = signed_in(&stack, "ivan").await;
     let data = format!("{}/data", public_url(&stack));
-    let _ = wrong;
+    provider.fail(&[ProviderFault::at("token", wrong)]).await;
 
     ask_until(&agent, &data, 200, 503).await;
     assert_eq!(provider.count("token").await, 2, "the code, and one refresh that failed");
