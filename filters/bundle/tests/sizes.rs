@@ -5,13 +5,13 @@
 use std::path::Path;
 
 const BUDGETS: &[(&str, u64)] = &[
-    ("oidc", 386_000),
-    ("slack-signature", 166_000),
-    ("form-to-json", 136_000),
-    ("pubsub-enqueue", 188_000),
-    ("pubsub-playback", 230_000),
-    ("log", 286_000),
-    ("lockgate", 488_000),
+    ("oidc", 392_000),
+    ("slack-signature", 168_000),
+    ("form-to-json", 138_000),
+    ("pubsub-enqueue", 190_000),
+    ("pubsub-playback", 232_000),
+    ("log", 288_000),
+    ("lockgate", 492_000),
 ];
 
 #[test]
