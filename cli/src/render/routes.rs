@@ -45,12 +45,22 @@ struct Entry {
     guard_off: bool,
     filters: Vec<Filter>,
     cors: Option<Value>,
+    /// The door does not stand here to take its own out of them, and no webhook has any.
+    no_cookies: bool,
 }
 
 impl Entry {
     /// With the guard on, and without a filter.
     fn new(name: &str, matching: Value, action: (&'static str, Value)) -> Self {
-        Self { name: name.to_owned(), matching, action, guard_off: false, filters: Vec::new(), cors: None }
+        Self {
+            name: name.to_owned(),
+            matching,
+            action,
+            guard_off: false,
+            filters: Vec::new(),
+            cors: None,
+            no_cookies: false,
+        }
     }
 
     fn render(self) -> Value {
@@ -67,6 +77,9 @@ impl Entry {
         }
         let (action, value) = self.action;
         let mut route = json!({"name": self.name, "match": self.matching, action: value});
+        if let (Value::Object(route), true) = (&mut route, self.no_cookies) {
+            route.insert("request_headers_to_remove".to_owned(), json!(["cookie"]));
+        }
         if let (Value::Object(route), false) = (&mut route, per_filter.is_empty()) {
             route.insert("typed_per_filter_config".to_owned(), Value::Object(per_filter));
         }
@@ -105,7 +118,14 @@ fn way_on(route: &Route, config: &Config) -> Option<Entry> {
                 marks.push((ADAPTED, "passed"));
             }
             with_values(&mut matching, &marks);
-            ("pass", upstream(config, config.budgets.slack, false))
+            return Some(Entry {
+                no_cookies: config.sign_in.is_some(),
+                ..Entry::new(
+                    &format!("{}-pass", route.name),
+                    matching,
+                    upstream(config, config.budgets.slack, false),
+                )
+            });
         }
         Guard::Push => return None,
         Guard::Oidc(_) | Guard::Public if route.enqueue.is_some() => return None,
@@ -231,6 +251,7 @@ fn entry(route: &Route, config: &Config) -> Entry {
         guard_off,
         filters,
         cors: route.cors.as_ref().map(cors::policy),
+        no_cookies: false,
     }
 }
 

@@ -207,6 +207,32 @@ fn any_number_of_tabs_sign_in_with_one_login_cookie() {
 }
 
 #[test]
+fn tabs_opened_at_the_same_instant_sign_in_too() {
+    let provider = Provider::new();
+    let gateway = door(&provider);
+    let mut browser = Browser::default();
+    let without_cookies = browser.clone();
+    let tabs: Vec<Response> =
+        (0..10).map(|tab| gateway.send(without_cookies.page(&format!("/tab/{tab}")))).collect();
+    tabs.iter().for_each(|response| browser.take(response));
+    for (tab, response) in tabs.iter().enumerate() {
+        let callback = browser.at_provider(&provider, response);
+        assert_eq!(location(&browser.open(&gateway, &callback)), format!("/tab/{tab}"));
+    }
+}
+
+#[test]
+fn a_path_that_is_another_to_some_upstreams_must_be_under_one_rule() {
+    let provider = Provider::new();
+    let gateway = door(&provider);
+    let mut browser = signed_in(&gateway, &provider);
+    for path in ["/admin;", "/admin;x=y/z", "/;x/admin", "/public;x", "/admin%3Bx"] {
+        assert_eq!(browser.open(&gateway, path).status, 400, "{path}");
+    }
+    assert_eq!(browser.open(&gateway, "/rest;x=y/z").status, 200);
+}
+
+#[test]
 fn another_host_is_led_to_the_public_address_first() {
     let provider = Provider::new();
     let gateway = door(&provider);

@@ -12,17 +12,17 @@ pub fn token(headers: &Headers) -> Result<Option<&[u8]>, Repeated> {
     if value.split(|byte| *byte == b',').skip(1).any(begins_credentials) {
         return Err(Repeated);
     }
-    let Some((scheme, token)) = value.split_at_checked(7) else {
-        return Ok(None);
-    };
+    // A tab is no separator there, but some upstreams take it for one.
+    let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
+    let (scheme, token) = value.split_at_checked(end).unwrap_or_default();
     let token = token.trim_ascii();
-    Ok((scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token))
+    Ok((scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty()).then_some(token))
 }
 
 /// Whether this is a scheme with something behind it, and not a parameter (`name=value`) of one.
 fn begins_credentials(part: &[u8]) -> bool {
     let part = part.trim_ascii();
-    let scheme = part.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let scheme = part.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     scheme.len() < part.len() && scheme.iter().all(u8::is_ascii_alphanumeric)
 }
 
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn one_credential_is_read_and_two_are_refused() {
-        for one in ["Bearer x", "bearer  x ", "BEARER x"] {
+        for one in ["Bearer x", "bearer  x ", "BEARER x", "Bearer\tx"] {
             assert_eq!(read(one), Ok(Some("x".to_owned())), "{one}");
         }
         for other in ["", "Bearer", "Bearer ", "Basic dTpw", "Digest a=\"b\", qop=auth, nc=1"] {

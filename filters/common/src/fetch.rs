@@ -47,6 +47,8 @@ struct State<T> {
     fetched: RefCell<Option<Fetched<T>>>,
     in_flight: RefCell<Option<Event<()>>>,
     last_start_ms: Cell<u64>,
+    /// Whether the last fetch brought nothing.
+    failed: Cell<bool>,
     not_before_ms: Cell<u64>,
 }
 
@@ -66,6 +68,7 @@ impl<T: Clone + 'static> Shared<T> {
             fetched: RefCell::default(),
             in_flight: RefCell::default(),
             last_start_ms: Cell::new(0),
+            failed: Cell::new(false),
             not_before_ms: Cell::new(0),
         }))
     }
@@ -98,17 +101,24 @@ impl<T: Clone + 'static> Shared<T> {
         }
     }
 
-    /// The value as fetched after now, unless a fetch began within the throttle window.
-    pub async fn newer(&self, deadline: u64) -> Option<T> {
+    /// The value as fetched after now; none where a fetch began within the throttle window. An error where
+    /// the last fetch brought nothing: whether there is a newer value is then not known.
+    pub async fn newer(&self, deadline: u64) -> Result<Option<T>, FetchError> {
         let now = self.0.runtime.host().now_ms();
         let running = self.0.in_flight.borrow().clone();
+        let throttled = now < self.0.last_start_ms.get() + THROTTLE_MS;
         let event = match running {
-            Some(event) => event,
-            None if now < self.0.last_start_ms.get() + THROTTLE_MS => return None,
-            None => self.start(now)?,
+            Some(event) => Some(event),
+            None if throttled => None,
+            None => self.start(now),
         };
-        event.wait(&self.0.runtime, deadline).await?;
-        self.current()
+        if let Some(event) = &event {
+            event.wait(&self.0.runtime, deadline).await.ok_or(FetchError::TimedOut)?;
+        }
+        if self.0.failed.get() {
+            return Err(FetchError::Unavailable);
+        }
+        Ok(event.and_then(|_| self.current()))
     }
 
     /// Drops the value: the service it is for says that it is no good.
@@ -136,9 +146,11 @@ impl<T: Clone + 'static> Shared<T> {
         let state = &self.0;
         match (state.fetch)().await {
             Ok(fetched) => {
+                state.failed.set(false);
                 state.fetched.replace(Some(fetched));
             }
             Err(_) => {
+                state.failed.set(true);
                 state.not_before_ms.set(state.runtime.host().now_ms() + COOL_DOWN_MS);
                 let mut line = String::from("lockgate filter=");
                 line.push_str(state.runtime.filter());

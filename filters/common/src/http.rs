@@ -94,6 +94,29 @@ pub fn path_without_query(target: &str) -> &str {
     target.split_once('?').map_or(target, |(path, _)| path)
 }
 
+/// A path as an upstream sees it that takes `;…` behind a segment for parameters and drops them, as
+/// servlet containers do (RFC 3986, 3.3 leaves it to them); none where there are no such.
+pub fn without_parameters(path: &str) -> Option<String> {
+    let lower = path.to_ascii_lowercase();
+    if !lower.contains(';') && !lower.contains("%3b") {
+        return None;
+    }
+    let mut out = String::new();
+    for segment in path.split('/') {
+        let escaped = segment.to_ascii_lowercase().find("%3b").unwrap_or(segment.len());
+        let end = segment.find(';').unwrap_or(segment.len()).min(escaped);
+        let name = segment.get(..end).unwrap_or_default();
+        if !name.is_empty() {
+            out.push('/');
+            out.push_str(name);
+        }
+    }
+    if out.is_empty() {
+        out.push('/');
+    }
+    Some(out)
+}
+
 /// Whether a character may stand in a token (RFC 9110, 5.6.2), as in a header's name.
 pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -137,6 +160,16 @@ mod tests {
         assert_eq!(headers.single("b"), Ok(None));
         headers.push("a", b"1");
         assert_eq!(headers.single("a"), Err(Repeated));
+    }
+
+    #[test]
+    fn parameters_of_segments_are_taken_off() {
+        assert_eq!(without_parameters("/a/b"), None);
+        for (path, plain) in
+            [("/admin;", "/admin"), ("/;x/admin", "/admin"), ("/a;b=c/d%3Bx", "/a/d"), ("/;", "/")]
+        {
+            assert_eq!(without_parameters(path).as_deref(), Some(plain), "{path}");
+        }
     }
 
     #[test]

@@ -85,7 +85,12 @@ impl Match {
 
 /// The first rule that the stream's request meets.
 pub fn first_fit<'a, R>(rules: &'a [(Match, R)], stream: &Stream) -> Result<&'a R, Refusal> {
-    let (method, host, path) = (stream.text(":method"), stream.text(":authority"), stream.text(":path"));
+    first_fit_at(rules, stream, stream.text(":path"))
+}
+
+/// The first rule that it would meet with another path.
+pub fn first_fit_at<'a, R>(rules: &'a [(Match, R)], stream: &Stream, path: &str) -> Result<&'a R, Refusal> {
+    let (method, host) = (stream.text(":method"), stream.text(":authority"));
     rules.iter().find(|(rule, _)| rule.fits(method, host, path)).map(|(_, settings)| settings).ok_or(NO_RULE)
 }
 

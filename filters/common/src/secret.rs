@@ -88,7 +88,7 @@ impl SecretSource {
     pub async fn newer(&self, deadline: u64) -> Option<Rc<Secret>> {
         match self {
             Self::Fixed(_) => None,
-            Self::Fetched(shared) => shared.newer(deadline).await,
+            Self::Fetched(shared) => shared.newer(deadline).await.ok().flatten(),
         }
     }
 }

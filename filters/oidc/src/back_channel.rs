@@ -113,7 +113,14 @@ impl BackChannel {
 
 impl Filter for BackChannel {
     fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
-        Box::pin(async move { self.take(&stream).await.into() })
+        Box::pin(async move {
+            self.take(&stream).await.unwrap_or_else(|refusal| {
+                let mut reply = refusal.reply();
+                // No answer is to be kept (2.8).
+                reply.headers.push(("cache-control", "no-store".to_owned()));
+                Verdict::RefuseWith(refusal, reply)
+            })
+        })
     }
 }
 
@@ -181,8 +188,9 @@ async fn verify(stream: &Stream, provider: &Speaker, token: &Token, deadline: u6
     let keys = provider.keys.value(deadline).await.map_err(|_| NO_KEYS)?;
     match token.verify(&keys, stream.host()) {
         Err(TokenError::UnknownKey) => match provider.keys.newer(deadline).await {
-            Some(keys) => token.verify(&keys, stream.host()).map_err(refusal),
-            None => Err(refusal(TokenError::UnknownKey)),
+            Ok(Some(keys)) => token.verify(&keys, stream.host()).map_err(refusal),
+            Ok(None) => Err(refusal(TokenError::UnknownKey)),
+            Err(_) => Err(NO_KEYS),
         },
         result => result.map_err(refusal),
     }

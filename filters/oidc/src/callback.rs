@@ -18,7 +18,7 @@ use crate::provider::{DEADLINE_MS, Provider};
 use crate::refuse::{NO_RANDOM, PROVIDER_DOWN};
 use crate::session::Session;
 use crate::token_endpoint::{self, GrantError, Tokens};
-use crate::userinfo;
+use crate::userinfo::{self, ClaimsError};
 use crate::visit::Opened;
 
 /// What a provider says in the redirect's query.
@@ -60,8 +60,7 @@ pub async fn answer(door: &Rc<Door>, stream: &Stream, path: &str, query: &str) -
     let state = LoginState::open(&keys, response.state.as_deref().ok_or(NO_STATE)?).ok_or(BAD_STATE)?;
     let provider = door.provider(&state.provider).filter(|provider| provider.callback_path == path);
     let provider = provider.ok_or(BAD_STATE)?;
-    let browser = cookies::single(stream.headers(), &door.site.login_cookie());
-    if browser.ok().flatten().as_deref() != Some(state.browser.as_str()) {
+    if !cookies::logins(stream.headers(), &door.site.cookie).contains(&state.browser.as_str()) {
         return Err(OTHER_BROWSER);
     }
     if now_s > state.began_s + LIFE_S {
@@ -143,7 +142,11 @@ async fn sign_in(
         provider: provider.name.clone(),
         issuer: provider.issuer.clone(),
         subject: text("sub").ok_or(NO_ID_TOKEN)?,
-        claims: kept.map_err(|_| PROVIDER_DOWN)?,
+        claims: kept.map_err(|error| match error {
+            ClaimsError::Unavailable => PROVIDER_DOWN,
+            ClaimsError::Repeated => Refusal { reason: "id_token_malformed", ..NO_ID_TOKEN },
+            ClaimsError::TooLarge => TOO_LARGE,
+        })?,
         provider_session: text("sid"),
         signed_in_s: now_s,
         seen_s: now_s,
@@ -165,11 +168,13 @@ async fn sign_in(
 pub fn take_tokens(door: &Door, provider: &Provider, session: &mut Session, tokens: Tokens, now_s: u64) {
     /// The life of tokens whose provider does not tell, in seconds.
     const UNTOLD_S: u64 = 3_600;
+    /// A longer life is no promise that anybody keeps, in seconds.
+    const LONGEST_S: u64 = 90 * 86_400;
     session.seen_s = now_s;
     session.refresh_token = tokens.refresh_token.or(session.refresh_token.take());
     // Without a refresh token nothing would come at its end but another sign-in: the session's own
     // lifetimes hold alone.
-    let life_s = tokens.expires_in_s.unwrap_or(UNTOLD_S).max(1);
+    let life_s = tokens.expires_in_s.unwrap_or(UNTOLD_S).clamp(1, LONGEST_S);
     let refreshes = session.refresh_token.is_some();
     session.refresh_at_s = refreshes.then_some(now_s + life_s * 4 / 5);
     session.token_expires_s = refreshes.then_some(now_s + life_s);

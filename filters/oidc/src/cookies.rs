@@ -12,8 +12,12 @@ use lockgate_common::http::Headers;
 /// The most cookies that one session is cut into.
 pub const MAX_CHUNKS: usize = 8;
 
-/// What the login cookie's name ends with, behind the session cookie's name.
-pub const LOGIN_SUFFIX: &str = "-login";
+/// What a login cookie's name goes on with, behind the session cookie's name.
+const LOGIN_SUFFIX: &str = "-login-";
+
+/// What its name ends with: the beginning of its value, so that tabs opened at the same instant, none of
+/// which has a cookie yet, do not overwrite each other's.
+const LOGIN_NAME_BYTES: usize = 6;
 
 /// The longest `Set-Cookie` line, in bytes. Browsers need not take a cookie of more than 4,096
 /// (RFC 6265, 6.1, counting name, value and attributes).
@@ -69,9 +73,14 @@ pub fn session_value(headers: &Headers, name: &str) -> Result<Option<String>, Co
     Ok(Some(joined))
 }
 
-/// The value of the cookie `name`, which is never cut, as the login cookie.
-pub fn single(headers: &Headers, name: &str) -> Result<Option<String>, CookieError> {
-    one(headers, name.as_bytes())?.map(|value| text(value).map(str::to_owned)).transpose()
+/// The values of the login cookies: one as a rule, several where tabs were opened at the same instant. Any
+/// of them shows that this browser began a login.
+pub fn logins<'a>(headers: &'a Headers, base: &str) -> Vec<&'a str> {
+    let login = |(name, value): (&'a [u8], &'a [u8])| {
+        let end = name.strip_prefix(base.as_bytes())?.strip_prefix(LOGIN_SUFFIX.as_bytes())?;
+        text(value).ok().filter(|value| value.as_bytes().get(..LOGIN_NAME_BYTES) == Some(end))
+    };
+    cookies(headers).filter_map(login).collect()
 }
 
 /// How many chunk cookies of `name` a browser may hold: the highest index among those that came, and
@@ -81,7 +90,7 @@ pub fn present(headers: &Headers, name: &str) -> usize {
     indices.max().map_or(0, |index| index + 1)
 }
 
-/// The values of the `cookie` headers without ours, which are `base`, `base.DIGITS` and `base-login`.
+/// The values of the `cookie` headers without ours, which are `base`, `base.DIGITS` and `base-login-…`.
 /// None when there are none of ours: the headers may stay as they are. An empty list: there is nothing
 /// else, and the header goes.
 ///
@@ -142,9 +151,11 @@ pub fn delete(name: &str, secure: bool, present: usize) -> Vec<String> {
     lines
 }
 
-/// The `Set-Cookie` line of the login cookie, kept for 600 seconds. `value` is base64url.
-pub fn set_login(name: &str, value: &str, secure: bool) -> String {
-    [name, "=", value, &tail(Attributes { secure, max_age_s: LOGIN_MAX_AGE_S })].concat()
+/// The `Set-Cookie` line of a login cookie with this value.
+pub fn set_login(base: &str, value: &str, secure: bool) -> String {
+    let end = value.get(..LOGIN_NAME_BYTES).unwrap_or(value);
+    let tail = tail(Attributes { secure, max_age_s: LOGIN_MAX_AGE_S });
+    [base, LOGIN_SUFFIX, end, "=", value, &tail].concat()
 }
 
 fn delete_chunks(lines: &mut Vec<String>, name: &str, secure: bool, indices: std::ops::Range<usize>) {
@@ -189,9 +200,14 @@ fn is_ours(cookie: &[u8], base: &str) -> bool {
     match cookie.strip_prefix(base.as_bytes()) {
         Some([]) => true,
         Some([b'.', digits @ ..]) => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
-        Some(suffix) => suffix == LOGIN_SUFFIX.as_bytes(),
+        Some(suffix) => suffix.strip_prefix(LOGIN_SUFFIX.as_bytes()).is_some_and(is_login_end),
         None => false,
     }
+}
+
+fn is_login_end(end: &[u8]) -> bool {
+    end.len() == LOGIN_NAME_BYTES
+        && end.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
 }
 
 /// A `cookie` header's value without our cookies; None where it has none.
@@ -306,7 +322,6 @@ mod tests {
         ] {
             assert_eq!(read(values), Err(CookieError::Repeated), "{values:?}");
         }
-        assert_eq!(single(&cookie(&["l=a; l=a"]), "l"), Err(CookieError::Repeated));
     }
 
     #[test]
@@ -343,9 +358,16 @@ mod tests {
         }
         let odd = Headers::new(vec![("cookie".into(), b"lockgate=1.\xff".to_vec())]);
         assert_eq!(session_value(&odd, "lockgate"), Err(CookieError::Broken));
-        for value in ["l=", "l=a.b", "l=\"a\"", &["l=", &"a".repeat(MAX_VALUE + 1)].concat()] {
-            assert_eq!(single(&cookie(&[value]), "l"), Err(CookieError::Broken), "{value}");
+    }
+
+    #[test]
+    fn a_login_cookie_is_one_whose_name_ends_as_its_value_begins() {
+        let long = ["l-login-aaaaaa=", &"a".repeat(MAX_VALUE + 1)].concat();
+        for odd in ["l-login-=", "l-login-abcdef=abcdeg", "l-login-abc.ef=abc.ef", "l-login=abcdef", &long] {
+            assert!(logins(&cookie(&[odd]), "l").is_empty(), "{odd}");
         }
+        let two = cookie(&["l-login-abcdef=abcdef1; x=y", "l-login-ghijkl=ghijkl2"]);
+        assert_eq!(logins(&two, "l"), ["abcdef1", "ghijkl2"]);
     }
 
     #[test]
@@ -354,13 +376,18 @@ mod tests {
             (&[], None),
             (&["a=1; b=2"], None),
             (&["xlockgate=1; lockgateX=2; Lockgate=3; lockgate; lockgate.=4; lockgate.1a=5"], None),
-            (&["lockgate-logins=1; lockgate-=2; lockgate-login.1=3; lockgate.1.2=4"], None),
+            (
+                &[
+                    "lockgate-logins=1; lockgate-login=5; lockgate-login-abcde=6; lockgate-=2; lockgate-login.1=3; lockgate.1.2=4",
+                ],
+                None,
+            ),
             (&["lockgate=1"], Some(&[])),
-            (&["lockgate=1; lockgate.1=2; lockgate.007=3; lockgate-login=4;"], Some(&[])),
+            (&["lockgate=1; lockgate.1=2; lockgate.007=3; lockgate-login-abcdef=4;"], Some(&[])),
             (&["lockgate=1; a=1; b=2"], Some(&["a=1; b=2"])),
             (&["a=1; lockgate=1; b=2"], Some(&["a=1; b=2"])),
             (&["a=1;lockgate.3=1;b=2"], Some(&["a=1;b=2"])),
-            (&["a=1; b=2; lockgate-login=1"], Some(&["a=1; b=2"])),
+            (&["a=1; b=2; lockgate-login-a-_4Bc=1"], Some(&["a=1; b=2"])),
             (&["a=\"x y\"; ;; =v; q ; lockgate =1"], Some(&["a=\"x y\"; ;; =v; q "])),
             (&["a=1", "lockgate=1", "b=2"], Some(&["a=1", "b=2"])),
             (&["", " ; ", "lockgate=1; "], Some(&[" ; "])),
@@ -380,7 +407,10 @@ mod tests {
             set("__Host-lockgate", "ab", secure, 0),
             Some(vec![["__Host-lockgate=1.ab", common, "43200; Secure"].concat()])
         );
-        assert_eq!(set_login("lockgate-login", "ab", false), ["lockgate-login=ab", common, "600"].concat());
+        assert_eq!(
+            set_login("lockgate", "abcdefg", false),
+            ["lockgate-login-abcdef=abcdefg", common, "600"].concat()
+        );
         assert_eq!(
             delete("lockgate", true, 2),
             ["lockgate=", "lockgate.1="].map(|start| [start, common, "0; Secure"].concat())

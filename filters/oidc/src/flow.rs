@@ -7,9 +7,9 @@ use lockgate_common::bearer;
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
-use lockgate_common::http::{Refusal, path_without_query};
+use lockgate_common::http::{Refusal, path_without_query, without_parameters};
 use lockgate_common::json::write_string;
-use lockgate_common::rules::first_fit;
+use lockgate_common::rules::{first_fit, first_fit_at};
 use lockgate_common::runtime::{Runtime, Story};
 
 use crate::access::{Asked, Decision, RuleAccess};
@@ -17,11 +17,11 @@ use crate::door::Door;
 use crate::identity::Identity;
 use crate::provider::DEADLINE_MS;
 use crate::refuse::{
-    DENIED, MISSING_SCOPE, NO_ASSERTION, NO_CREDENTIALS, NO_SESSION, NOT_ALLOWED, REPEATED_HEADER,
+    AMBIGUOUS_PATH, DENIED, MISSING_SCOPE, NO_ASSERTION, NO_CREDENTIALS, NO_SESSION, NOT_ALLOWED,
+    REPEATED_HEADER,
 };
-use crate::site::OWN_PREFIX;
 use crate::visit::{self, Visit};
-use crate::{config, cookies, login, navigation, own, refuse};
+use crate::{config, cookies, login, navigation, own, refuse, site};
 
 /// How long after its start a worker asks for metadata and keys, in milliseconds. Earlier it does not
 /// know its clusters; whoever comes before that has them fetched.
@@ -52,10 +52,17 @@ impl Oidc {
     async fn admit(&self, stream: &Stream) -> Result<Verdict, Refusal> {
         let door = &self.0;
         let deadline = stream.host().now_ms() + DEADLINE_MS;
-        if path_without_query(stream.text(":path")).starts_with(OWN_PREFIX) {
+        if site::is_own(path_without_query(stream.text(":path"))) {
             return own::answer(door, stream, deadline).await.map(Verdict::Reply);
         }
         let rule = first_fit(&door.rules, stream)?;
+        // Where upstreams disagree on which path this is, both must be under the same rule.
+        let plain = without_parameters(path_without_query(stream.text(":path")));
+        if let Some(plain) = &plain
+            && !std::ptr::eq(rule, first_fit_at(&door.rules, stream, plain)?)
+        {
+            return Err(AMBIGUOUS_PATH);
+        }
         if matches!(rule, RuleAccess::Public) {
             self.remove_ours(stream, false);
             return Ok(Verdict::Continue);
@@ -63,7 +70,7 @@ impl Oidc {
         let Some(visitor) = self.visitor(stream, deadline).await? else {
             return self.challenge(stream).await;
         };
-        let refusal = match self.decide(stream, rule, &visitor.identity) {
+        let refusal = match self.decide(stream, rule, plain.as_deref(), &visitor.identity) {
             Ok(()) => match self.pass_on(stream, rule, &visitor).await {
                 Ok(()) => return Ok(self.then_rewrite(stream, visitor)),
                 Err(refusal) => refusal,
@@ -113,18 +120,23 @@ impl Oidc {
         Ok(Verdict::Reply(reply))
     }
 
-    fn decide(&self, stream: &Stream, rule: &RuleAccess, identity: &Identity) -> Result<(), Refusal> {
-        let asked = Asked {
-            method: stream.text(":method"),
-            host: stream.text(":authority"),
-            path: stream.text(":path"),
-        };
-        match self.0.policies.decide(rule, &asked, identity) {
-            Decision::Allowed => Ok(()),
-            Decision::Denied => Err(DENIED),
-            Decision::NotAllowed => Err(NOT_ALLOWED),
-            Decision::MissingScope => Err(MISSING_SCOPE),
+    fn decide(
+        &self,
+        stream: &Stream,
+        rule: &RuleAccess,
+        plain: Option<&str>,
+        identity: &Identity,
+    ) -> Result<(), Refusal> {
+        for path in [Some(stream.text(":path")), plain].into_iter().flatten() {
+            let asked = Asked { method: stream.text(":method"), host: stream.text(":authority"), path };
+            match self.0.policies.decide(rule, &asked, identity) {
+                Decision::Allowed => {}
+                Decision::Denied => return Err(DENIED),
+                Decision::NotAllowed => return Err(NOT_ALLOWED),
+                Decision::MissingScope => return Err(MISSING_SCOPE),
+            }
         }
+        Ok(())
     }
 
     /// What the upstream learns of the visitor, and the next filters. The marks come first: the header

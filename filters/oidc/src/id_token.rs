@@ -68,7 +68,8 @@ fn check_claims(
         })
     };
     let text = |name: &str| match claims.unique_field(name) {
-        Ok(json) => Ok(json.and_then(Json::str)),
+        Ok(None) => Ok(None),
+        Ok(Some(json)) => json.str().map(Some).ok_or(IdTokenError::Wrong("id_token_malformed")),
         Err(_) => Err(IdTokenError::Wrong("id_token_malformed")),
     };
     let audience = claims.field("aud");
@@ -107,8 +108,9 @@ async fn verify(
     let keys = provider.keys.value(deadline).await.map_err(|_| IdTokenError::NoKeys)?;
     match token.verify(&keys, runtime.host()) {
         Err(TokenError::UnknownKey) => match provider.keys.newer(deadline).await {
-            Some(keys) => token.verify(&keys, runtime.host()).map_err(wrong),
-            None => Err(wrong(TokenError::UnknownKey)),
+            Ok(Some(keys)) => token.verify(&keys, runtime.host()).map_err(wrong),
+            Ok(None) => Err(wrong(TokenError::UnknownKey)),
+            Err(_) => Err(IdTokenError::NoKeys),
         },
         result => result.map_err(wrong),
     }

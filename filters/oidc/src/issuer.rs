@@ -121,8 +121,10 @@ impl Issuer {
         let keys = self.keys.value(deadline).await.map_err(|_| NO_KEYS)?;
         match token.verify(&keys, stream.host()) {
             Err(TokenError::UnknownKey) => match self.keys.newer(deadline).await {
-                Some(keys) => token.verify(&keys, stream.host()).map_err(refusal)?,
-                None => return Err(refusal(TokenError::UnknownKey)),
+                Ok(Some(keys)) => token.verify(&keys, stream.host()).map_err(refusal)?,
+                Ok(None) => return Err(refusal(TokenError::UnknownKey)),
+                // The key may be a new one, and the token good.
+                Err(_) => return Err(NO_KEYS),
             },
             result => result.map_err(refusal)?,
         }

@@ -1,8 +1,9 @@
 //! The way to a provider: an authorization request (OpenID Connect Core, 3.1.2.1) with PKCE (RFC 7636),
 //! a nonce, and a sealed state.
 //!
-//! Everything that the callback needs travels in the state, sealed; the browser keeps one cookie that
-//! the state names. So any number of tabs may sign in at once, and no cookie is left over.
+//! Everything that the callback needs travels in the state, sealed; the browser keeps a cookie that the
+//! state names, and that the next login uses again. So any number of tabs may sign in at once, and cookies
+//! do not pile up.
 
 use lockgate_common::encoding::{base64url, push_decimal};
 use lockgate_common::flow::Stream;
@@ -88,10 +89,9 @@ pub async fn begin(
     let keys = door.keyring(deadline).await?;
     let discovery = provider.discovery.value(deadline).await.map_err(|_| PROVIDER_DOWN)?;
 
-    let cookie = door.site.login_cookie();
-    let kept = cookies::single(stream.headers(), &cookie).ok().flatten();
-    let browser = match kept.filter(|value| is_token(value)) {
-        Some(value) => value,
+    let kept = cookies::logins(stream.headers(), &door.site.cookie);
+    let browser = match kept.into_iter().find(|value| is_token(value)) {
+        Some(value) => value.to_owned(),
         None => token(stream.host(), &mut [0; 16])?,
     };
     let state = LoginState {
@@ -126,7 +126,9 @@ pub async fn begin(
     }
     stream.runtime().count(&["login_began"]);
     let mut reply = redirect(302, location);
-    reply.headers.push(("set-cookie", cookies::set_login(&cookie, &state.browser, door.site.secure)));
+    reply
+        .headers
+        .push(("set-cookie", cookies::set_login(&door.site.cookie, &state.browser, door.site.secure)));
     Ok(reply)
 }
 

@@ -103,6 +103,10 @@ pub const NOT_ALLOWED: Refusal =
 pub const MISSING_SCOPE: Refusal =
     Refusal { status: 403, reason: "missing_scope", sentence: "The token's scopes do not allow this." };
 
+/// A path that is another one to some upstreams.
+pub const AMBIGUOUS_PATH: Refusal =
+    Refusal { status: 400, reason: "ambiguous_path", sentence: "The path cannot be resolved." };
+
 /// A page of another site asks for a change.
 pub const CROSS_ORIGIN: Refusal = Refusal {
     status: 403,

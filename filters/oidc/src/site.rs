@@ -5,6 +5,11 @@ use lockgate_common::config::{ConfigError, Fields};
 /// Where the door's own pages begin.
 pub const OWN_PREFIX: &str = "/_lockgate/";
 
+/// Whether a path is one of the door's own.
+pub fn is_own(path: &str) -> bool {
+    path.starts_with(OWN_PREFIX) || path == OWN_PREFIX.trim_end_matches('/')
+}
+
 /// An origin and the cookies that live there.
 pub struct Site {
     /// Scheme, host and, where it is not the scheme's own, port: `https://app.example.com`.
@@ -45,11 +50,6 @@ impl Site {
         }
         let cookie = [if secure { "__Host-" } else { "" }, cookie].concat();
         Ok(Self { authority: authority.to_owned(), secure, cookie, origin })
-    }
-
-    /// The login cookie's name.
-    pub fn login_cookie(&self) -> String {
-        [&self.cookie, "-login"].concat()
     }
 
     /// An address of this site.

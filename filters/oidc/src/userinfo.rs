@@ -12,9 +12,16 @@ use crate::provider::CALL_MS;
 /// The most that a session keeps of its claims, in bytes: they travel with each request.
 const MAX_CLAIMS_BYTES: usize = 8 * 1024;
 
-/// The endpoint did not answer, or not for this subject.
+/// Why there are no claims to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoUserinfo;
+pub enum ClaimsError {
+    /// The endpoint did not answer, or not for this subject.
+    Unavailable,
+    /// A claim stands twice, and two readers of it may believe different ones.
+    Repeated,
+    /// They are more than a session can hold.
+    TooLarge,
+}
 
 /// The wanted claims of an ID token, completed from the userinfo endpoint where a needed one is missing and
 /// there is one. For tasks of the root.
@@ -25,7 +32,7 @@ pub async fn complete(
     access_token: Option<&str>,
     needed: &[String],
     wanted: &[String],
-) -> Result<String, NoUserinfo> {
+) -> Result<String, ClaimsError> {
     let missing = needed.iter().any(|name| id_token.field(top(name)).is_none());
     let (Some(endpoint), Some(access_token), true) = (&discovery.userinfo_endpoint, access_token, missing)
     else {
@@ -36,14 +43,15 @@ pub async fn complete(
     call.headers.push(("authorization", ["Bearer ", access_token].concat()));
     call.headers.push(("accept", "application/json".to_owned()));
     let answer = runtime.call(call).await;
-    let userinfo = Json::parse(&answer.body).ok().filter(|_| answer.is_success()).ok_or(NoUserinfo)?;
+    let userinfo =
+        Json::parse(&answer.body).ok().filter(|_| answer.is_success()).ok_or(ClaimsError::Unavailable)?;
     // Of another subject it must not be used (Core, 5.3.2).
     let subject = |json: Json<'_>| {
         json.unique_field("sub").ok().flatten().and_then(|sub| Some(sub.str()?.into_owned()))
     };
     match subject(userinfo) {
         Some(sub) if Some(&sub) == subject(id_token).as_ref() => merge(wanted, &[id_token, userinfo]),
-        _ => Err(NoUserinfo),
+        _ => Err(ClaimsError::Unavailable),
     }
 }
 
@@ -53,7 +61,7 @@ fn top(name: &str) -> &str {
 }
 
 /// One object of the wanted claims, each from the first of `sources` that has it.
-fn merge(wanted: &[String], sources: &[Json<'_>]) -> Result<String, NoUserinfo> {
+fn merge(wanted: &[String], sources: &[Json<'_>]) -> Result<String, ClaimsError> {
     let mut out = b"{".to_vec();
     let names: Vec<&str> = wanted.iter().map(|name| top(name)).collect();
     for (at, name) in names.iter().enumerate() {
@@ -61,7 +69,7 @@ fn merge(wanted: &[String], sources: &[Json<'_>]) -> Result<String, NoUserinfo> 
             continue;
         }
         let found = sources.iter().find_map(|source| source.unique_field(name).transpose());
-        let Some(value) = found.transpose().map_err(|_| NoUserinfo)? else { continue };
+        let Some(value) = found.transpose().map_err(|_| ClaimsError::Repeated)? else { continue };
         if value.kind() == Kind::Null {
             continue;
         }
@@ -73,6 +81,6 @@ fn merge(wanted: &[String], sources: &[Json<'_>]) -> Result<String, NoUserinfo> 
         out.extend_from_slice(value.text());
     }
     out.push(b'}');
-    let text = String::from_utf8(out).map_err(|_| NoUserinfo)?;
-    if text.len() > MAX_CLAIMS_BYTES { Err(NoUserinfo) } else { Ok(text) }
+    let text = String::from_utf8(out).map_err(|_| ClaimsError::Repeated)?;
+    if text.len() > MAX_CLAIMS_BYTES { Err(ClaimsError::TooLarge) } else { Ok(text) }
 }

@@ -68,8 +68,9 @@ impl PushTokens {
         let keys = self.keys.value(deadline).await.map_err(|_| NO_KEYS)?;
         match token.verify(&keys, stream.host()) {
             Err(TokenError::UnknownKey) => match self.keys.newer(deadline).await {
-                Some(keys) => token.verify(&keys, stream.host()).map_err(refusal),
-                None => Err(refusal(TokenError::UnknownKey)),
+                Ok(Some(keys)) => token.verify(&keys, stream.host()).map_err(refusal),
+                Ok(None) => Err(refusal(TokenError::UnknownKey)),
+                Err(_) => Err(NO_KEYS),
             },
             result => result.map_err(refusal),
         }

@@ -131,7 +131,9 @@ pub fn no_invalid_token(answer: &Response) -> Option<String> {
 /// Lines of the gateway's log, from a position on, that say that a filter's machine has ended.
 pub fn traps(stack: &Stack, since: usize) -> Vec<String> {
     let trapped = |line: &String| {
-        ["panicked", "Function: proxy_on", "VM failed", "[critical]", "Uncaught RuntimeError"].iter().any(|t| line.contains(t))
+        ["panicked", "Function: proxy_on", "VM failed", "[critical]", "Uncaught RuntimeError"]
+            .iter()
+            .any(|t| line.contains(t))
     };
     stack.gateway_log().since(since).into_iter().filter(trapped).collect()
 }

@@ -125,7 +125,10 @@ mod tests {
         call.finish("x-sum", "6");
         assert_eq!(call.read().await, None);
         let trailers = call.trailers().await;
-        assert_eq!((trailers.text("x-sum"), trailers.text("grpc-status")), (Some("6".into()), Some("0".into())));
+        assert_eq!(
+            (trailers.text("x-sum"), trailers.text("grpc-status")),
+            (Some("6".into()), Some("0".into()))
+        );
         assert_eq!(upstream.requests().since(0)[0].target, "/chat");
     }
 }

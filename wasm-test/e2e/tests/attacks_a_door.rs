@@ -213,9 +213,10 @@ async fn whoever_may_not_see_the_admins_pages_reaches_them_by_no_spelling() {
     let token = staff_token();
     let mut wrong = Vec::new();
     for (number, target) in targets(&stack).into_iter().enumerate() {
-        for (kind, credential) in
-            [("cookie", format!("cookie: {cookies}\r\n")), ("token", format!("authorization: Bearer {token}\r\n"))]
-        {
+        for (kind, credential) in [
+            ("cookie", format!("cookie: {cookies}\r\n")),
+            ("token", format!("authorization: Bearer {token}\r\n")),
+        ] {
             for method in ["GET", "POST", "OPTIONS", "get"] {
                 let marker = format!("staff-{kind}-{number}-{method}-");
                 let headers = format!("x-marker: {marker}\r\n{credential}");
@@ -274,10 +275,12 @@ async fn over_http2_no_spelling_leads_anywhere_else_either() {
     let authority = address.to_string();
     let cookies = with_cookies(&stack, &staff(&stack).await, Request::get("/"));
     let cookies = cookies.headers.text("cookie").unwrap();
-    let odd = ["*", "", "admin", "public/../admin", "/public\u{0}/../admin", "/public\r\nx: y", "http://x/admin"];
+    let odd =
+        ["*", "", "admin", "public/../admin", "/public\u{0}/../admin", "/public\r\nx: y", "http://x/admin"];
     let mut asked = Vec::new();
     for (number, target) in DISGUISES.iter().chain(&odd).enumerate() {
-        for (method, cookie) in [("GET", ""), ("get", ""), ("OPTIONS", ""), ("GET", &*cookies), ("get", &cookies)]
+        for (method, cookie) in
+            [("GET", ""), ("get", ""), ("OPTIONS", ""), ("GET", &*cookies), ("get", &cookies)]
         {
             let marker = format!("h2-{number}-{method}-{}-", cookie.is_empty());
             let fields = [
@@ -425,7 +428,8 @@ async fn the_doors_own_paths_never_lead_to_the_upstream() {
 async fn an_own_page_is_that_page_however_it_is_written() {
     let stack = stack().await;
     let agent = staff(&stack).await;
-    for target in ["/_lockgate//userinfo", "/_lockgate/x/../userinfo", "/%5flockgate/userinfo", "//_lockgate/userinfo"]
+    for target in
+        ["/_lockgate//userinfo", "/_lockgate/x/../userinfo", "/%5flockgate/userinfo", "//_lockgate/userinfo"]
     {
         let answer = stack.client().send(&with_cookies(&stack, &agent, Request::get(target))).await;
         assert_eq!((answer.status, answer.json()["sub"].as_str()), (200, Some("person-1")), "{target}");
@@ -443,8 +447,11 @@ async fn the_doors_own_prefix_is_no_page() {
     let agent = staff(&stack).await;
     for target in ["/_lockgate", "/_lockgate?x=y"] {
         let request = Request::get(target);
-        for request in [with_cookies(&stack, &agent, request.clone()), with_token(request.clone(), &staff_token()), request]
-        {
+        for request in [
+            with_cookies(&stack, &agent, request.clone()),
+            with_token(request.clone(), &staff_token()),
+            request,
+        ] {
             let answer = stack.client().send(&request).await;
             assert!(matches!(answer.status, 401 | 404), "{target}: {} {}", answer.status, answer.text());
         }
@@ -482,7 +489,11 @@ async fn a_prefix_matches_whole_segments() {
         assert_eq!(stack.client().send(&request).await.status, nobody, "{target}, nobody");
         let known = with_cookies(&stack, &agent, request.clone());
         assert_eq!(stack.client().send(&known).await.status, staff, "{target}, staff");
-        assert_eq!(stack.client().send(&with_token(request, &staff_token())).await.status, staff, "{target}, token");
+        assert_eq!(
+            stack.client().send(&with_token(request, &staff_token())).await.status,
+            staff,
+            "{target}, token"
+        );
     }
 }
 
@@ -490,9 +501,15 @@ async fn a_prefix_matches_whole_segments() {
 async fn only_get_head_and_options_read() {
     let stack = stack().await;
     let agent = staff(&stack).await;
-    for (method, status) in
-        [("GET", 200), ("HEAD", 200), ("OPTIONS", 200), ("POST", 403), ("PUT", 403), ("DELETE", 403), ("PATCH", 403)]
-    {
+    for (method, status) in [
+        ("GET", 200),
+        ("HEAD", 200),
+        ("OPTIONS", 200),
+        ("POST", 403),
+        ("PUT", 403),
+        ("DELETE", 403),
+        ("PATCH", 403),
+    ] {
         let marker = format!("reads-{method}-");
         let request = Request::new(method, "/reports/x")
             .header("x-http-method-override", "GET")
@@ -507,9 +524,14 @@ async fn only_get_head_and_options_read() {
     // Whatever is no method of HTTP's own writes, if it comes so far.
     for method in ["get", "Get", "head", "options", "GETX", "PROPFIND", "TRACE", "MKCOL", "X"] {
         let marker = format!("odd-reads-{method}-");
-        let request = with_cookies(&stack, &agent, Request::new(method, "/reports/x").header("x-marker", &marker));
+        let request =
+            with_cookies(&stack, &agent, Request::new(method, "/reports/x").header("x-marker", &marker));
         if let Ok(answer) = stack.client().try_send(&request).await {
-            assert!((400..500).contains(&answer.status) || answer.status == 501, "{method}: {}", answer.status);
+            assert!(
+                (400..500).contains(&answer.status) || answer.status == 501,
+                "{method}: {}",
+                answer.status
+            );
         }
         stack.assert_no_trace(&marker);
     }
@@ -530,6 +552,80 @@ async fn over_http2_a_lower_case_method_does_not_read() {
         assert!(matches!(send(method).await, 400..=499), "{method}");
         stack.assert_no_trace(&format!("h2-reads-{method}-"));
     }
+}
+
+/// A door where only admins may send to `/forms`, and where a host of its own is theirs alone.
+async fn narrow_stack() -> Shared {
+    static STACK: OnceCell<Stack> = OnceCell::const_new();
+    let builder = guarded_stack(provider(), |config| {
+        let admins = json!([{"groups": ["admins"]}]);
+        let forms = json!({"path_prefix": "/forms", "methods": ["POST", "PUT"]});
+        let host = json!({"path_prefix": "/", "hosts": ["admin.e2e.example"]});
+        config["routes"].as_array_mut().unwrap().splice(
+            0..0,
+            [
+                json!({"name": "forms", "match": forms, "guard": "oidc", "allow": admins}),
+                json!({"name": "host", "match": host, "guard": "oidc", "allow": admins}),
+            ],
+        );
+    });
+    Shared::of(&STACK, builder).await
+}
+
+#[tokio::test]
+async fn a_rule_for_a_method_holds_however_the_method_is_written() {
+    let stack = narrow_stack().await;
+    let token = staff_token();
+    for (method, status) in [("GET", 200), ("POST", 403), ("PUT", 403)] {
+        let request = with_token(Request::new(method, "/forms/x"), &token);
+        assert_eq!(stack.client().send(&request).await.status, status, "{method}");
+    }
+    let mut wrong = Vec::new();
+    for method in ["post", "Post", "pOST", "put", "PuT"] {
+        let marker = format!("method-{method}-");
+        let request = with_token(Request::new(method, "/forms/x").header("x-marker", &marker), &token);
+        let _ = stack.client().try_send(&request).await;
+        let _ = h2c::send(stack.client().address(), &request).await;
+        let reached = stack.upstream().requests().matching(|request| request.contains(&marker));
+        wrong.extend(reached.into_iter().map(|reached| format!("{} {}", reached.method, reached.target)));
+    }
+    // Servers there are that read any case as upper case.
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn a_rule_for_a_host_holds_however_the_host_is_written() {
+    let stack = narrow_stack().await;
+    let token = staff_token();
+    let mut wrong = Vec::new();
+    for host in [
+        "admin.e2e.example",
+        "ADMIN.e2e.Example",
+        "admin.e2e.example:80",
+        "admin.e2e.example:65535",
+        "admin.e2e.example.",
+        "admin.e2e.example.:80",
+        "admin.e2e.example:",
+        "admin.e2e.example:x",
+    ] {
+        let marker = format!("host-{}-", lockgate_e2e::url::encode(host));
+        let request = with_token(Request::get("/x").header("host", host).header("x-marker", &marker), &token);
+        let status = stack.client().send(&request).await.status;
+        let reached = stack.upstream().requests().matching(|request| request.contains(&marker));
+        if !(400..500).contains(&status) || !reached.is_empty() {
+            let told = reached.first().and_then(|request| request.headers.text("x-forwarded-host"));
+            wrong.push(format!("{host}: {status}, and the upstream was told {told:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let request = with_token(Request::get("/x").header("host", "other.e2e.example"), &token);
+    assert_eq!(stack.client().send(&request).await.status, 200);
+    // What only names the host elsewhere does not have its rule, and is not told to be there.
+    let named = with_token(Request::get("/x").header("x-forwarded-host", "admin.e2e.example"), &token);
+    let named = named.header("x-marker", "named-host").header("x-host", "admin.e2e.example");
+    assert_eq!(stack.client().send(&named).await.status, 200);
+    let told = stack.delivered("named-host").await.headers.text("x-forwarded-host");
+    assert!(!told.unwrap_or_default().contains("admin"));
 }
 
 #[tokio::test]
@@ -554,7 +650,10 @@ async fn a_request_begins_a_sign_in_only_if_a_browser_is_about_to_show_a_page() 
         (302, navigation("/page")),
         (302, Request::get("/page").header("accept", "text/html")),
         (401, Request::get("/page")),
-        (401, Request::get("/page").header("accept", "text/html").header("x-requested-with", "XMLHttpRequest")),
+        (
+            401,
+            Request::get("/page").header("accept", "text/html").header("x-requested-with", "XMLHttpRequest"),
+        ),
         (401, Request { method: "POST".into(), ..navigation("/page") }),
         (401, Request { method: "OPTIONS".into(), ..navigation("/page") }),
         (401, navigation("/page").header("authorization", "Basic eDp5")),
@@ -596,7 +695,11 @@ async fn a_health_checkers_name_buys_nothing() {
                     .header("x-appengine-cron", "true")
                     .header("x-cloudscheduler", "true");
                 let answer = stack.client().send(&request).await;
-                assert!(matches!(answer.status, 400..=499 | 501), "{method} {target} as {agent}: {}", answer.status);
+                assert!(
+                    matches!(answer.status, 400..=499 | 501),
+                    "{method} {target} as {agent}: {}",
+                    answer.status
+                );
                 stack.assert_no_trace(&marker);
             }
         }
@@ -642,7 +745,8 @@ async fn what_is_no_true_preflight_needs_to_sign_in() {
         request.headers.remove(name);
         request
     };
-    let elsewhere = ["/rest/x", "/admin/x", "/wal/x", "/zapier/x", "/apix", "/reports/x", "/_lockgate/userinfo"];
+    let elsewhere =
+        ["/rest/x", "/admin/x", "/wal/x", "/zapier/x", "/apix", "/reports/x", "/_lockgate/userinfo"];
     let mut requests: Vec<Request> = elsewhere.map(|target| preflight(target, OTHER_ORIGIN)).into();
     requests.push(without("origin"));
     requests.push(without("access-control-request-method"));
@@ -788,9 +892,10 @@ async fn no_disguise_of_the_playback_or_the_queue_is_open() {
             assert!(!path.contains("wal") && !path.contains("zapier"), "{target} was stored as {path}");
         }
     }
-    for (number, target) in ["/wal/../admin", "/wal/%2e%2e/admin", "/wal/..;/admin", "/wal/..%2fadmin", "/wal/../rest"]
-        .into_iter()
-        .enumerate()
+    for (number, target) in
+        ["/wal/../admin", "/wal/%2e%2e/admin", "/wal/..;/admin", "/wal/..%2fadmin", "/wal/../rest"]
+            .into_iter()
+            .enumerate()
     {
         let marker = format!("out-of-the-queue-{number}-");
         let request = Request::post(target, "text/plain", marker.as_str());
@@ -809,7 +914,11 @@ async fn whoever_may_store_may_not_thereby_reach_the_admins_pages() {
     // who may store; what the upstream gets names who it was, and comes marked.
     assert_eq!(answer.status, 202, "{}", answer.text());
     let delivered = stack.delivered("by-way-of-the-queue").await;
-    assert!(delivered.headers.text("x-lockgate-principal").unwrap().contains("person-1"), "{:?}", delivered.headers);
+    assert!(
+        delivered.headers.text("x-lockgate-principal").unwrap().contains("person-1"),
+        "{:?}",
+        delivered.headers
+    );
 }
 
 #[tokio::test]
@@ -822,7 +931,8 @@ async fn control_characters_in_a_path_are_refused() {
         for place in ["/rest/a", "/public/a", "/_lockgate/userinfo"] {
             let target = [place.as_bytes(), &[byte], b"-x"].concat();
             let marker = format!("control-byte-{byte}-");
-            let answer = raw(stack.client(), "GET", &target, &format!("x-marker: {marker}\r\n{cookie}")).await;
+            let answer =
+                raw(stack.client(), "GET", &target, &format!("x-marker: {marker}\r\n{cookie}")).await;
             let passed = stack.upstream().requests().matching(|request| request.contains(&marker));
             assert!(passed.is_empty(), "byte {byte:#x}: {passed:?}");
             assert!(answer.is_none_or(|answer| answer.status >= 400), "byte {byte:#x}");

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use lockgate_e2e::door::public_url;
 use lockgate_e2e::guarded_routes::{
-    AUDIENCE, IDENTITY, guarded_stack, navigation, no_invalid_token, sign_in, signed_in, with_cookies, with_token,
+    AUDIENCE, IDENTITY, guarded_stack, navigation, no_invalid_token, sign_in, signed_in, with_cookies,
+    with_token,
 };
 use lockgate_e2e::hostile_provider::HostileProvider;
 use lockgate_e2e::oidc_provider::CLIENT_ID;
@@ -39,9 +40,8 @@ fn program_token() -> String {
 
 /// The spellings that one server or another takes for the same name.
 fn spellings(name: &str) -> Vec<String> {
-    let capital = |word: &str| {
-        word.get(..1).unwrap_or_default().to_uppercase() + word.get(1..).unwrap_or_default()
-    };
+    let capital =
+        |word: &str| word.get(..1).unwrap_or_default().to_uppercase() + word.get(1..).unwrap_or_default();
     let title: Vec<String> = name.split('-').map(capital).collect();
     vec![
         name.to_owned(),
@@ -137,7 +137,12 @@ async fn a_forged_word_about_somebody_reaches_the_upstream_on_no_path() {
     for (marker, status, expected, request) in [
         ("forge-open", 200, &[][..], Request::get("/public/forge-open")),
         ("forge-page", 200, &PERSON, with_cookies(&stack, &agent, Request::get("/forge-page"))),
-        ("forge-post", 200, &PERSON, with_cookies(&stack, &agent, Request::post("/forge-post", "text/plain", "x"))),
+        (
+            "forge-post",
+            200,
+            &PERSON,
+            with_cookies(&stack, &agent, Request::post("/forge-post", "text/plain", "x")),
+        ),
         ("forge-api", 200, &PERSON, with_cookies(&stack, &agent, Request::get("/api/forge-api"))),
         ("forge-program", 200, &program, with_token(Request::get("/forge-program"), &program_token())),
         ("forge-mixed", 200, &program, {
@@ -175,7 +180,8 @@ async fn a_forged_word_about_somebody_is_neither_stored_nor_played_back() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     let command = stack.delivered("forge-command").await;
-    for name in IDENTITY.map(|(name, _)| name).into_iter().chain(["x-lockgate-assertion", "x-lockgate-oidc"]) {
+    for name in IDENTITY.map(|(name, _)| name).into_iter().chain(["x-lockgate-assertion", "x-lockgate-oidc"])
+    {
         assert!(!command.headers.contains(name), "{name} of a webhook: {:?}", command.headers);
     }
     let principal = stack.delivered("forge-stored").await.headers.text("x-lockgate-principal").unwrap();
@@ -197,7 +203,10 @@ async fn a_forged_word_changes_nothing_on_the_doors_own_pages() {
     for target in ["/_lockgate/callback?code=x&state=y", "/_lockgate/sign-in", "/_lockgate/signed-out"] {
         let answer = stack.client().send(&forged(Request::get(target))).await;
         assert!(!answer.text().contains("forged"), "{target}: {}", answer.text());
-        assert!(!answer.headers.pairs().any(|(_, value)| value.windows(6).any(|w| w == b"forged")), "{target}");
+        assert!(
+            !answer.headers.pairs().any(|(_, value)| value.windows(6).any(|w| w == b"forged")),
+            "{target}"
+        );
     }
 }
 
@@ -281,7 +290,9 @@ async fn what_a_client_says_of_its_way_decides_nothing() {
     for (name, value) in WAYS {
         let marker = format!("way-{name}-");
         let get = |target: &str| Request::get(target).header(name, value).header("x-marker", &marker);
-        for request in [get("/rest/x"), get("/admin/x"), get("/api/x"), get("/wal/x"), get("/_lockgate/userinfo")] {
+        for request in
+            [get("/rest/x"), get("/admin/x"), get("/api/x"), get("/wal/x"), get("/_lockgate/userinfo")]
+        {
             assert_eq!(stack.client().send(&request).await.status, 401, "{request:?}");
         }
         let answer = stack.client().send(&with_cookies(&stack, &agent, get("/admin/x"))).await;
@@ -364,7 +375,8 @@ async fn the_redirect_uri_comes_from_the_configuration_whatever_host_is_named() 
             let answer = stack.client().send(&navigation(target).header("host", host)).await;
             assert!(!leads(&answer).contains("evil"), "{host} on {target}: {}", leads(&answer));
             if let Some(location) = answer.headers.text("location") {
-                let public = location.starts_with(&format!("{}/", public_url(&stack))) || location.starts_with("/_");
+                let public =
+                    location.starts_with(&format!("{}/", public_url(&stack))) || location.starts_with("/_");
                 assert!(public, "{host} on {target}: {location}");
                 assert!(!answer.headers.contains("set-cookie"), "{host} on {target}");
             }
@@ -384,7 +396,8 @@ async fn behind_a_trusted_hop_the_redirect_uri_is_still_the_configured_one() {
         assert!(!leads(&answer).contains("evil"), "{name}: {}", leads(&answer));
     }
     assert_eq!(sign_in(&stack, &mut agent).await.response.status, 302);
-    let request = with_cookies(&stack, &agent, Request::get("/behind-a-hop").header("x-forwarded-user", "root"));
+    let request =
+        with_cookies(&stack, &agent, Request::get("/behind-a-hop").header("x-forwarded-user", "root"));
     assert_eq!(stack.client().send(&with_forgeries_few(request)).await.status, 200);
     assert_eq!(made_up(&stack.delivered("/behind-a-hop").await, &PERSON), [""; 0]);
 }
@@ -535,7 +548,9 @@ async fn what_is_nearly_a_bearer_token_lets_nobody_in_and_shows_no_token_to_the_
         // reads as a bearer token must not be read by the upstream alone.
         let answer = stack.client().send(&with_cookies(&stack, &agent, request)).await;
         let bearer = value.starts_with("Bearer ") || value.starts_with("Bearer\t");
-        if bearer && stack.upstream().requests().matching(|r| r.path() == marker).iter().any(|r| r.contains(&token)) {
+        if bearer
+            && stack.upstream().requests().matching(|r| r.path() == marker).iter().any(|r| r.contains(&token))
+        {
             wrong.push(format!("{} beside a session: {}", value.replace(&token, "TOKEN"), answer.status));
         }
     }
@@ -556,7 +571,8 @@ async fn a_token_is_taken_from_no_other_place() {
         Request::get("/elsewhere").header("x-forwarded-access-token", &token),
         Request::get("/elsewhere").header("x-goog-iap-jwt-assertion", &token),
         Request::get("/elsewhere").header("cookie", format!("lockgate={token}")),
-        Request::get("/elsewhere").header("cookie", format!("access_token={token}; Authorization=Bearer {token}")),
+        Request::get("/elsewhere")
+            .header("cookie", format!("access_token={token}; Authorization=Bearer {token}")),
         Request::get("/elsewhere").header("authorization_", format!("Bearer {token}")),
         Request::get("/elsewhere").header("sec-websocket-protocol", format!("bearer, {token}")),
     ]
@@ -573,7 +589,9 @@ async fn a_token_is_taken_from_no_other_place() {
 async fn a_bad_token_is_not_saved_by_a_good_cookie() {
     let stack = stack().await;
     let agent = staff(&stack).await;
-    for target in ["/saved", "/api/saved", "/admin/saved", "/wal/saved", "/zapier/saved", "/_lockgate/userinfo"] {
+    for target in
+        ["/saved", "/api/saved", "/admin/saved", "/wal/saved", "/zapier/saved", "/_lockgate/userinfo"]
+    {
         let request = with_token(with_cookies(&stack, &agent, navigation(target)), "bad");
         let answer = stack.client().send(&request).await;
         assert_eq!(no_invalid_token(&answer), None, "{target}");
@@ -607,7 +625,8 @@ async fn neither_token_nor_cookie_reaches_the_upstream_on_any_path() {
                 wrong.push(format!("{marker}: {:?}", delivered.headers));
             }
             let stored = stack.stored(marker).into_iter().filter(|message| message.contains(secret));
-            wrong.extend(stored.map(|message| format!("{marker} was stored with it: {}", message.envelope())));
+            wrong
+                .extend(stored.map(|message| format!("{marker} was stored with it: {}", message.envelope())));
         }
         let passes = matches!(marker, "/kept-page" | "/kept-api" | "/kept-token" | "/kept-open");
         let others = delivered.headers.text("cookie").unwrap_or_default();
@@ -619,13 +638,67 @@ async fn neither_token_nor_cookie_reaches_the_upstream_on_any_path() {
 }
 
 #[tokio::test]
+async fn a_token_is_forwarded_only_where_the_rule_says_so() {
+    let stack = guarded_stack(provider(), |config| {
+        config["routes"].as_array_mut().unwrap().insert(0, json!({
+            "name": "forwards", "match": {"path_prefix": "/forwards"}, "guard": "oidc", "forward_token": true,
+        }));
+    });
+    let stack = stack.start().await;
+    let token = program_token();
+    let agent = signed_in(&stack).await;
+    let known = |target: &str| with_cookies(&stack, &agent, Request::get(target));
+    let program = |target: &str| with_token(Request::get(target), &token);
+    for request in [
+        known("/forwards/person"),
+        program("/forwards/program"),
+        known("/plain-person"),
+        program("/plain-program"),
+    ] {
+        assert_eq!(stack.client().send(&request).await.status, 200, "{}", request.target);
+        let delivered = stack.delivered(&request.target).await;
+        let told = delivered.headers.all("authorization");
+        if !request.target.starts_with("/forwards/") {
+            assert!(told.is_empty(), "{told:?}");
+        } else if request.target.ends_with("/program") {
+            assert_eq!(told, [format!("Bearer {token}").as_bytes()]);
+        } else {
+            // A person's is the access token, never the refresh token, nor the ID token.
+            assert_eq!(told.len(), 1, "{told:?}");
+            let person = String::from_utf8_lossy(told[0]).into_owned();
+            assert!(person.starts_with("Bearer opaque-"), "{person}");
+        }
+        assert!(
+            !delivered.contains("refresh-") && !delivered.contains("lockgate="),
+            "{:?}",
+            delivered.headers
+        );
+    }
+    // What a client says of itself is not taken for the token of its session.
+    let forged = known("/forwards/forged").header("authorization", "Basic eDp5");
+    assert_eq!(stack.client().send(&forged).await.status, 200);
+    let told = stack.delivered("/forwards/forged").await.headers.text("authorization").unwrap();
+    assert!(told.starts_with("Bearer opaque-"), "{told}");
+    for target in ["/public/../forwards/x", "/forwardsx", "//forwards/y"] {
+        let marker = format!("near-{}-", target.len());
+        let answer = stack.client().send(&known(target).header("x-marker", &marker)).await;
+        assert_eq!(answer.status, 200, "{target}");
+        let told = stack.delivered(&marker).await.headers.contains("authorization");
+        assert_eq!(told, target != "/forwardsx", "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_credential_of_another_scheme_is_the_upstreams_own() {
     let stack = stack().await;
     let agent = staff(&stack).await;
     let request = with_cookies(&stack, &agent, Request::get("/basic").header("authorization", "Basic eDp5"));
     assert_eq!(stack.client().send(&request).await.status, 200);
     assert_eq!(stack.delivered("/basic").await.headers.all("authorization"), [b"Basic eDp5"]);
-    assert_eq!(stack.client().send(&Request::get("/basic").header("authorization", "Basic eDp5")).await.status, 401);
+    assert_eq!(
+        stack.client().send(&Request::get("/basic").header("authorization", "Basic eDp5")).await.status,
+        401
+    );
 }
 
 #[tokio::test]
@@ -650,7 +723,8 @@ async fn two_session_cookies_are_refused_however_they_came() {
     }
     stack.assert_no_trace("/two-sessions");
     // A browser that speaks HTTP/2 may send each cookie on its own: RFC 9113, section 8.2.3.
-    let crumbs = Request::get("/crumbs").header("cookie", "a=b").header("cookie", &cookie).header("cookie", "c=d");
+    let crumbs =
+        Request::get("/crumbs").header("cookie", "a=b").header("cookie", &cookie).header("cookie", "c=d");
     assert_eq!(h2c::send(address, &crumbs).await.unwrap().status, 200);
     assert_eq!(stack.delivered("/crumbs").await.headers.text("cookie").as_deref(), Some("a=b; c=d"));
 }
@@ -742,7 +816,8 @@ async fn an_address_that_leads_away_is_never_where_a_sign_in_leads() {
         let mut agent = UserAgent::new();
         let start = Url::parse(&format!("{origin}/_lockgate/sign-in")).with_pairs(&[("return_to", address)]);
         let mut stopped = None;
-        let page = agent.follow_until(&start.to_string(), |url| url.path().starts_with("/_lockgate/callback")).await;
+        let page =
+            agent.follow_until(&start.to_string(), |url| url.path().starts_with("/_lockgate/callback")).await;
         if let Some(callback) = page.location() {
             stopped = agent.open(&callback.to_string()).await.response.headers.text("location");
         }

@@ -72,9 +72,7 @@ async fn stack() -> Shared {
             {"issuer": "${PUSH_ISSUER}", "jwks_uri": "${GOOGLE_API_BASE}/oauth2/v3/certs", "audiences": [AUDIENCE]},
         ]});
         config["sign_in"]["headers"] = json!({"x-lockgate-subject": "sub", "x-issuer": "iss"});
-        let route = |name: &str, allow: Value| {
-            json!({"name": name, "match": {"path_prefix": format!("/{name}")}, "guard": "oidc", "allow": allow})
-        };
+        let route = |name: &str, allow: Value| json!({"name": name, "match": {"path_prefix": format!("/{name}")}, "guard": "oidc", "allow": allow});
         let routes = config["routes"].as_array_mut().unwrap();
         let mail = json!([{"issuers": [one], "domains": ["example.com", "my-domain.com"]}]);
         routes.splice(0..0, [route("one", only(one)), route("two", only(two)), route("mail", mail)]);
@@ -116,9 +114,21 @@ async fn every_honest_token_passes() {
     let stack = stack().await;
     for (name, token) in named([
         ("RS256", honest()),
-        ("ES256", honest().head("alg", json!("ES256")).head("kid", json!(SigningKey::p256(0).kid())).sealed_by(&SigningKey::p256(0))),
-        ("an older key", honest().head("kid", json!(SigningKey::rsa(0).kid())).sealed_by(&SigningKey::rsa(0))),
-        ("the one ES256 key, not named", honest().head("alg", json!("ES256")).head("kid", Value::Null).sealed_by(&SigningKey::p256(0))),
+        (
+            "ES256",
+            honest()
+                .head("alg", json!("ES256"))
+                .head("kid", json!(SigningKey::p256(0).kid()))
+                .sealed_by(&SigningKey::p256(0)),
+        ),
+        (
+            "an older key",
+            honest().head("kid", json!(SigningKey::rsa(0).kid())).sealed_by(&SigningKey::rsa(0)),
+        ),
+        (
+            "the one ES256 key, not named",
+            honest().head("alg", json!("ES256")).head("kid", Value::Null).sealed_by(&SigningKey::p256(0)),
+        ),
         ("typ JWT", honest().head("typ", json!("JWT"))),
         ("no typ", honest().head("typ", Value::Null)),
         ("application/at+jwt", honest().head("typ", json!("application/at+jwt"))),
@@ -130,14 +140,29 @@ async fn every_honest_token_passes() {
         let answer = ask(&stack, &token, "/one/honest").await;
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
     }
-    assert_eq!(ask(&stack, &other().mint_access_token(AUDIENCE, "x").compact(), "/two/honest").await.status, 200);
+    assert_eq!(
+        ask(&stack, &other().mint_access_token(AUDIENCE, "x").compact(), "/two/honest").await.status,
+        200
+    );
 }
 
 #[tokio::test]
 async fn a_token_without_a_signature_is_none() {
     let stack = stack().await;
     let mut tokens = Vec::new();
-    for none in ["none", "None", "NONE", "nOnE", "none ", " none", "no\u{130}e", "null", "", "n\u{0}one", "NoNe;RS256"] {
+    for none in [
+        "none",
+        "None",
+        "NONE",
+        "nOnE",
+        "none ",
+        " none",
+        "no\u{130}e",
+        "null",
+        "",
+        "n\u{0}one",
+        "NoNe;RS256",
+    ] {
         tokens.push((format!("alg {none:?}"), honest().unsigned(none).compact()));
         let signed = honest().compact();
         let (_, signature) = signed.rsplit_once('.').unwrap();
@@ -202,7 +227,11 @@ async fn a_key_that_a_token_brings_itself_is_never_used_or_fetched() {
     let stack = stack().await;
     let evil = SigningKey::p256(66);
     let own = |token: Jwt| token.head("kid", json!(evil.kid())).head("alg", json!("ES256")).sealed_by(&evil);
-    let urls = [attacker().url("/jwks"), attacker().url("/.well-known/openid-configuration"), attacker().url("/x5c.pem")];
+    let urls = [
+        attacker().url("/jwks"),
+        attacker().url("/.well-known/openid-configuration"),
+        attacker().url("/x5c.pem"),
+    ];
     let mut tokens = named([
         ("jwk", honest().with_own_jwk(&evil)),
         ("jwk and its name", own(honest().with_own_jwk(&evil))),
@@ -224,7 +253,10 @@ async fn a_key_that_a_token_brings_itself_is_never_used_or_fetched() {
         tokens.push((format!("claims {url}"), token.compact()));
     }
     let thumbprint = URL_SAFE_NO_PAD.encode("thumbprint");
-    tokens.push(("x5t".into(), own(honest()).head("x5t", json!(thumbprint)).head("x5t#S256", json!(thumbprint)).compact()));
+    tokens.push((
+        "x5t".into(),
+        own(honest()).head("x5t", json!(thumbprint)).head("x5t#S256", json!(thumbprint)).compact(),
+    ));
     assert_all_refused(&stack, "/own-key", tokens).await;
     assert_eq!(attacker().calls().len(), 0, "{:?}", attacker().calls().since(0));
 }
@@ -244,8 +276,8 @@ async fn a_key_signs_with_its_own_algorithm_alone() {
     };
     // The order of P-256.
     let order = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
-        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
+        0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
     ];
     let bytes = |bytes: Vec<u8>| {
         let mut token = as_ec();
@@ -256,9 +288,15 @@ async fn a_key_signs_with_its_own_algorithm_alone() {
     let mut tokens = named([
         ("an RSA signature as ES256", honest().head("alg", json!("ES256"))),
         ("an RSA signature by the name of the other", honest().head("kid", json!(ec.kid()))),
-        ("an RSA signature as ES256 of the other", honest().head("alg", json!("ES256")).head("kid", json!(ec.kid()))),
+        (
+            "an RSA signature as ES256 of the other",
+            honest().head("alg", json!("ES256")).head("kid", json!(ec.kid())),
+        ),
         ("an ES256 signature as RS256", as_ec().head("alg", json!("RS256"))),
-        ("an ES256 signature as RS256 of the other", as_ec().head("alg", json!("RS256")).head("kid", json!(rsa.kid()))),
+        (
+            "an ES256 signature as RS256 of the other",
+            as_ec().head("alg", json!("RS256")).head("kid", json!(rsa.kid())),
+        ),
         ("an ES256 signature by the name of the other", as_ec().head("kid", json!(rsa.kid()))),
         ("another RSA key", honest().sealed_by(&SigningKey::rsa(0))),
         ("RS256 without a name, where there are two", honest().head("kid", Value::Null)),
@@ -274,16 +312,22 @@ async fn a_key_signs_with_its_own_algorithm_alone() {
         ("too long", bytes([&signature[..], &[0]].concat())),
         ("twice", bytes([&signature[..], &signature].concat())),
         ("empty", bytes(Vec::new())),
-        ("1,024 bits", honest().head("kid", json!(SigningKey::weak_rsa().kid())).sealed_by(&SigningKey::weak_rsa())),
+        (
+            "1,024 bits",
+            honest().head("kid", json!(SigningKey::weak_rsa().kid())).sealed_by(&SigningKey::weak_rsa()),
+        ),
         ("1,024 bits without a name", honest().head("kid", Value::Null).sealed_by(&SigningKey::weak_rsa())),
         ("1,024 bits by the name of the other", honest().sealed_by(&SigningKey::weak_rsa())),
     ]);
-    for algorithm in
-        ["RS384", "RS512", "PS256", "ES256K", "ES384", "EdDSA", "rs256", "Rs256", "RSA-OAEP", "RS256 ", "A128KW", "dir"]
-    {
+    for algorithm in [
+        "RS384", "RS512", "PS256", "ES256K", "ES384", "EdDSA", "rs256", "Rs256", "RSA-OAEP", "RS256 ",
+        "A128KW", "dir",
+    ] {
         tokens.push((algorithm.to_owned(), honest().head("alg", json!(algorithm)).compact()));
     }
-    for algorithm in [json!(["RS256"]), json!({"RS256": true}), json!(256), json!(true), json!(["none", "RS256"])] {
+    for algorithm in
+        [json!(["RS256"]), json!({"RS256": true}), json!(256), json!(true), json!(["none", "RS256"])]
+    {
         tokens.push((algorithm.to_string(), honest().head("alg", algorithm).compact()));
     }
     assert_all_refused(&stack, "/key-and-algorithm", tokens).await;
@@ -322,7 +366,9 @@ async fn what_must_be_there_must_be_there_and_fit() {
             token = token.claim("client_id", Value::Null);
         }
         tokens.push((format!("no {name}"), token.compact()));
-        for value in [json!(""), json!([]), json!({}), json!(true), json!([[]]), json!([null]), json!({"x": "y"})] {
+        for value in
+            [json!(""), json!([]), json!({}), json!(true), json!([[]]), json!([null]), json!({"x": "y"})]
+        {
             let described = format!("{name} {value}");
             let mut token = honest();
             token.claims.insert(name.to_owned(), value);
@@ -412,7 +458,8 @@ async fn times_of_the_wrong_kind_are_refused() {
             if name != "exp" && matches!(time, "0" | "1" | "0.0" | "1000") {
                 continue;
             }
-            let mut others = json!({"iss": issuer().issuer(), "aud": AUDIENCE, "sub": "program-1", "exp": now() + 60});
+            let mut others =
+                json!({"iss": issuer().issuer(), "aud": AUDIENCE, "sub": "program-1", "exp": now() + 60});
             others.as_object_mut().unwrap().remove(name);
             let others = others.to_string();
             let claims = format!("{},\"{name}\":{time}}}", others.strip_suffix('}').unwrap());
@@ -440,9 +487,18 @@ async fn a_time_as_large_as_can_be_counts_as_what_it_is_and_traps_nothing() {
     let since = stack.gateway_log().len();
     let key = issuer().key();
     let header = json!({"alg": "RS256", "kid": key.kid()}).to_string();
-    for time in [u64::MAX, u64::MAX - 1, u64::MAX - 29, u64::MAX - 30, u64::MAX - 31, u64::MAX / 1_000, i64::MAX as u64] {
+    for time in [
+        u64::MAX,
+        u64::MAX - 1,
+        u64::MAX - 29,
+        u64::MAX - 30,
+        u64::MAX - 31,
+        u64::MAX / 1_000,
+        i64::MAX as u64,
+    ] {
         for (name, allowed) in [("exp", true), ("nbf", false), ("iat", false)] {
-            let mut claims = json!({"iss": issuer().issuer(), "aud": AUDIENCE, "sub": "program-1", "exp": now() + 60});
+            let mut claims =
+                json!({"iss": issuer().issuer(), "aud": AUDIENCE, "sub": "program-1", "exp": now() + 60});
             claims[name] = json!(time);
             let token = key.token_of(header.as_bytes(), claims.to_string().as_bytes());
             let status = ask(&stack, &token, "/large-times").await.status;
@@ -545,10 +601,13 @@ async fn what_is_no_json_is_refused_and_traps_nothing() {
     let at = issuer().issuer();
     let header = format!("{{\"alg\":\"RS256\",\"kid\":\"{}\"}}", key.kid()).into_bytes();
     let end = now() + 60;
-    let claims = format!("{{\"iss\":\"{at}\",\"aud\":\"{AUDIENCE}\",\"sub\":\"program-1\",\"exp\":{end}}}").into_bytes();
+    let claims = format!("{{\"iss\":\"{at}\",\"aud\":\"{AUDIENCE}\",\"sub\":\"program-1\",\"exp\":{end}}}")
+        .into_bytes();
     let behind = |addition: &[u8]| [&claims[..], addition].concat();
     let within = |addition: &[u8]| [&claims[..claims.len() - 1], b",\"x\":", addition, b"}"].concat();
-    let deep = |open: &str, close: &str, depth: usize| (open.repeat(depth) + "0" + &close.repeat(depth)).into_bytes();
+    let deep = |open: &str, close: &str, depth: usize| {
+        (open.repeat(depth) + "0" + &close.repeat(depth)).into_bytes()
+    };
     let mut cases: Vec<(&str, Vec<u8>)> = vec![
         ("two values", behind(b"{}")),
         ("a comma", behind(b",")),
@@ -602,11 +661,21 @@ async fn what_is_no_base64url_is_refused() {
         ("padding within".to_owned(), format!("{header}=.{claims}.{signature}")),
         ("a space within".to_owned(), format!("{header}. {claims}.{signature}")),
         ("a line within".to_owned(), format!("{header}.{claims}%0A.{signature}")),
-        ("the other alphabet".to_owned(), format!("{header}.{claims}.{}", signature.replace(['-', '_'], "+"))),
+        (
+            "the other alphabet".to_owned(),
+            format!("{header}.{claims}.{}", signature.replace(['-', '_'], "+")),
+        ),
         ("a percent sign".to_owned(), format!("{header}.{claims}.%{signature}")),
         ("encoded dots".to_owned(), token.replace('.', "%2e")),
-        ("JSON serialisation".to_owned(), json!({"protected": header, "payload": claims, "signature": signature}).to_string()),
-        ("flattened".to_owned(), json!({"payload": claims, "signatures": [{"protected": header, "signature": signature}]}).to_string()),
+        (
+            "JSON serialisation".to_owned(),
+            json!({"protected": header, "payload": claims, "signature": signature}).to_string(),
+        ),
+        (
+            "flattened".to_owned(),
+            json!({"payload": claims, "signatures": [{"protected": header, "signature": signature}]})
+                .to_string(),
+        ),
         ("reversed".to_owned(), token.chars().rev().collect()),
         ("twice".to_owned(), format!("{token}{token}")),
         ("twice, with a comma".to_owned(), format!("{token},{token}")),
@@ -629,7 +698,9 @@ async fn what_is_no_base64url_is_refused() {
 async fn bytes_that_are_not_utf8_and_giant_tokens_are_4xx() {
     let stack = stack().await;
     let since = stack.gateway_log().len();
-    let long = |length: usize| issuer().mint(json!({"aud": AUDIENCE, "sub": "x", "pad": "x".repeat(length)})).compact();
+    let long = |length: usize| {
+        issuer().mint(json!({"aud": AUDIENCE, "sub": "x", "pad": "x".repeat(length)})).compact()
+    };
     let mut values: Vec<Vec<u8>> = vec![
         b"Bearer \xff\xfe".to_vec(),
         b"Bearer \xc3\x28.\xc3\x28.\xc3\x28".to_vec(),
@@ -639,7 +710,8 @@ async fn bytes_that_are_not_utf8_and_giant_tokens_are_4xx() {
         b"\xffBearer x.y.z".to_vec(),
     ];
     values.extend([10_000, 16_000, 40_000].map(|length| format!("Bearer {}", long(length)).into_bytes()));
-    values.extend([16_384, 16_385, 50_000].map(|length| format!("Bearer {}", "a".repeat(length)).into_bytes()));
+    values
+        .extend([16_384, 16_385, 50_000].map(|length| format!("Bearer {}", "a".repeat(length)).into_bytes()));
     values.push(format!("Bearer {}", ".".repeat(20_000)).into_bytes());
     for value in values {
         let answer = stack.client().send(&Request::get("/giant").header("authorization", &value)).await;
@@ -680,7 +752,10 @@ async fn an_id_token_is_no_access_token() {
     let mut cases = named([
         ("with a nonce", honest().claim("nonce", json!("n-1"))),
         ("with an empty nonce", honest().claim("nonce", json!(""))),
-        ("of both audiences", honest().claim("aud", json!([CLIENT_ID, AUDIENCE])).claim("nonce", json!("n-1"))),
+        (
+            "of both audiences",
+            honest().claim("aud", json!([CLIENT_ID, AUDIENCE])).claim("nonce", json!("n-1")),
+        ),
         ("a logout token", issuer().mint_logout_token(Some("program-1"), None).claim("aud", json!(AUDIENCE))),
         (
             "a logout token called an access token",
@@ -701,7 +776,9 @@ async fn an_access_token_is_no_id_token() {
     let stack = guarded_stack(&provider, |_| {}).start().await;
     assert_eq!(sign_in(&stack, &mut UserAgent::new()).await.response.status, 302, "honest");
     // Each is as good an ID token as it can be but for its kind.
-    for (name, kind) in [("at+jwt", "at+jwt"), ("application/at+jwt", "application/at+jwt"), ("logout+jwt", "logout+jwt")] {
+    for (name, kind) in
+        [("at+jwt", "at+jwt"), ("application/at+jwt", "application/at+jwt"), ("logout+jwt", "logout+jwt")]
+    {
         provider.heal();
         provider.edit_id_token(move |token| *token = token.clone().head("typ", json!(kind)));
         let page = sign_in(&stack, &mut UserAgent::new()).await;
@@ -710,10 +787,14 @@ async fn an_access_token_is_no_id_token() {
     }
     provider.heal();
     let key = provider.key();
-    let (at, other) = (provider.issuer().to_owned(), provider.mint_access_token(CLIENT_ID, "person-1").compact());
+    let (at, other) =
+        (provider.issuer().to_owned(), provider.mint_access_token(CLIENT_ID, "person-1").compact());
     for (name, token) in [
         ("an access token for this client", other),
-        ("of another time", Jwt::new(&key, json!({"iss": at, "aud": CLIENT_ID, "sub": "p", "iat": 1, "exp": 2})).compact()),
+        (
+            "of another time",
+            Jwt::new(&key, json!({"iss": at, "aud": CLIENT_ID, "sub": "p", "iat": 1, "exp": 2})).compact(),
+        ),
         ("opaque", "opaque-token".to_owned()),
     ] {
         provider.heal();
@@ -760,12 +841,14 @@ async fn a_push_and_a_program_do_not_open_each_others_routes() {
 async fn one_issuer_cannot_speak_for_the_other() {
     let stack = stack().await;
     let (one, two) = (issuer(), other());
-    let claims = |token: Jwt| token.claim("email", json!("boss@example.com")).claim("email_verified", json!(true));
+    let claims =
+        |token: Jwt| token.claim("email", json!("boss@example.com")).claim("email_verified", json!(true));
     let for_one = |token: Jwt| token.claim("iss", json!(one.issuer()));
     let mint = || claims(two.mint_access_token(AUDIENCE, "boss"));
     let shared = SigningKey::rsa(1).kid();
     let taken = SigningKey::p256(7);
-    let by_taken = |token: Jwt| token.head("kid", json!(shared)).head("alg", json!("ES256")).sealed_by(&taken);
+    let by_taken =
+        |token: Jwt| token.head("kid", json!(shared)).head("alg", json!("ES256")).sealed_by(&taken);
     // In its own name its tokens are good, by each of its keys, and are its own.
     for token in [mint(), by_taken(mint())] {
         let token = token.compact();
@@ -777,7 +860,8 @@ async fn one_issuer_cannot_speak_for_the_other() {
     }
     let delivered = stack.delivered("/two/own").await;
     assert_eq!(delivered.headers.text("x-issuer").as_deref(), Some(two.issuer()));
-    let nested = mint().claim("iss", json!(two.issuer())).claim("realm", json!({"iss": one.issuer()})).compact();
+    let nested =
+        mint().claim("iss", json!(two.issuer())).claim("realm", json!({"iss": one.issuer()})).compact();
     assert_eq!(ask(&stack, &nested, "/one/nested").await.status, 403);
     // In the other's name they are not.
     let cases = named([
@@ -855,7 +939,8 @@ async fn an_address_that_only_looks_like_the_domain_is_not_of_it() {
 /// A door that takes tokens of this provider, by discovery, and nothing else.
 async fn jwt_stack(provider: &HostileProvider, workers: u8) -> Stack {
     let builder = guarded_stack(provider, |config| {
-        config["sign_in"]["tokens"] = json!({"jwt": [{"issuer": provider.issuer(), "audiences": [AUDIENCE]}]});
+        config["sign_in"]["tokens"] =
+            json!({"jwt": [{"issuer": provider.issuer(), "audiences": [AUDIENCE]}]});
     });
     let stack = builder.concurrency(workers).start().await;
     // Envoy's main thread has a machine, too, which fetches once and is never asked for anything.
@@ -884,9 +969,12 @@ async fn a_flood_of_unknown_keys_makes_one_fetch_in_ten_seconds_and_worker() {
         let mut asked = Vec::new();
         for _ in 0..40 {
             number += 1;
-            let token = provider.mint_access_token(AUDIENCE, "flood").head("kid", json!(format!("unknown-{number}")));
+            let token =
+                provider.mint_access_token(AUDIENCE, "flood").head("kid", json!(format!("unknown-{number}")));
             let (client, token) = (stack.client(), token.compact());
-            asked.push(tokio::spawn(async move { client.send(&with_token(Request::get("/flood"), &token)).await }));
+            asked.push(tokio::spawn(async move {
+                client.send(&with_token(Request::get("/flood"), &token)).await
+            }));
         }
         for answer in asked {
             assert_eq!(no_invalid_token(&answer.await.unwrap()), None);
@@ -940,7 +1028,10 @@ async fn through_an_outage_the_last_good_keys_hold() {
     }
     stack.assert_no_trace("/outage-forged");
     provider.come_back();
-    assert_eq!(ask(&stack, &provider.mint_access_token(AUDIENCE, "after").compact(), "/outage").await.status, 200);
+    assert_eq!(
+        ask(&stack, &provider.mint_access_token(AUDIENCE, "after").compact(), "/outage").await.status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -951,7 +1042,10 @@ async fn a_token_whose_key_cannot_be_asked_for_is_503_and_not_wrong() {
     let before = provider.count(Endpoint::Jwks);
     let asked = async {
         loop {
-            let token = provider.mint_access_token(AUDIENCE, "x").head("kid", json!(format!("k-{}", now()))).compact();
+            let token = provider
+                .mint_access_token(AUDIENCE, "x")
+                .head("kid", json!(format!("k-{}", now())))
+                .compact();
             let answer = ask(&stack, &token, "/rotated-in-an-outage").await;
             if provider.count(Endpoint::Jwks) > before {
                 return answer;
@@ -987,10 +1081,22 @@ async fn without_any_keys_it_is_503_until_there_are_some() {
         Answer::with_body(200, "application/json", "{}"),
         Answer::with_body(200, "application/json", "{\"keys\":{}}"),
         Answer::with_body(200, "application/json", "{\"keys\":[]}"),
-        Answer::with_body(200, "application/json", "{\"keys\":[null,1,{},{\"kty\":\"RSA\"},{\"kty\":\"oct\",\"k\":\"AAAA\"}]}"),
-        Answer::with_body(200, "application/json", &json!({"keys": [SigningKey::weak_rsa().jwk()]}).to_string()),
+        Answer::with_body(
+            200,
+            "application/json",
+            "{\"keys\":[null,1,{},{\"kty\":\"RSA\"},{\"kty\":\"oct\",\"k\":\"AAAA\"}]}",
+        ),
+        Answer::with_body(
+            200,
+            "application/json",
+            &json!({"keys": [SigningKey::weak_rsa().jwk()]}).to_string(),
+        ),
         Answer::with_body(200, "application/json", &"[".repeat(10_000)),
-        Answer::with_body(200, "application/json", &json!({"keys": [issuer().key().jwk()], "pad": big}).to_string()),
+        Answer::with_body(
+            200,
+            "application/json",
+            &json!({"keys": [issuer().key().jwk()], "pad": big}).to_string(),
+        ),
         Answer::with_body(500, "application/json", &json!({"keys": [provider.key().jwk()]}).to_string()),
         Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\n{\"keys\":[".to_vec()),
         Answer::Reset,
@@ -1044,7 +1150,8 @@ async fn introspecting_stack(provider: &HostileProvider) -> Stack {
 async fn whatever_introspection_answers_but_a_clear_yes_lets_nobody_in() {
     let provider = HostileProvider::start();
     let stack = introspecting_stack(&provider).await;
-    let good = json!({"active": true, "aud": AUDIENCE, "sub": "program-1", "exp": now() + 60, "client_id": "c"});
+    let good =
+        json!({"active": true, "aud": AUDIENCE, "sub": "program-1", "exp": now() + 60, "client_id": "c"});
     let with = |name: &str, value: Value| {
         let mut answer = good.clone();
         answer[name] = value;
@@ -1084,7 +1191,11 @@ async fn whatever_introspection_answers_but_a_clear_yes_lets_nobody_in() {
         ("a form", 503, json_answer(200, "active=true&sub=program-1")),
         ("a page", 503, Answer::with_body(200, "text/html", "<html>active: true</html>")),
         ("brackets", 503, json_answer(200, &"[".repeat(10_000))),
-        ("not UTF-8", 503, Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"active\":true\xff\xfe}".to_vec())),
+        (
+            "not UTF-8",
+            503,
+            Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"active\":true\xff\xfe}".to_vec()),
+        ),
         ("300 kB", 503, json_answer(200, &with("pad", json!("x".repeat(300_000))))),
         ("500", 503, json_answer(500, &yes)),
         ("502", 503, json_answer(502, &yes)),
@@ -1099,7 +1210,11 @@ async fn whatever_introspection_answers_but_a_clear_yes_lets_nobody_in() {
         ("a redirect", 503, Answer::Respond(redirect, Duration::ZERO)),
         ("another audience", 401, json_answer(200, &with("aud", json!("https://other.example")))),
         ("no audience", 401, json_answer(200, &without("aud"))),
-        ("an audience within one", 401, json_answer(200, &with("aud", json!(format!("{AUDIENCE}.evil.example"))))),
+        (
+            "an audience within one",
+            401,
+            json_answer(200, &with("aud", json!(format!("{AUDIENCE}.evil.example")))),
+        ),
         ("over", 401, json_answer(200, &with("exp", json!(now() - 1)))),
         ("an end that is a text", 401, json_answer(200, &with("exp", json!("never")))),
         ("an end of 1e400", 401, json_answer(200, &yes.replace("\"exp\":", "\"exp\":1e400,\"x\":"))),
@@ -1107,7 +1222,11 @@ async fn whatever_introspection_answers_but_a_clear_yes_lets_nobody_in() {
         ("not yet", 401, json_answer(200, &with("nbf", json!(now() + 600)))),
         ("a refresh token", 401, json_answer(200, &with("token_type", json!("refresh_token")))),
         ("used for a refresh", 401, json_answer(200, &with("token_use", json!("refresh_token")))),
-        ("of nobody", 401, json_answer(200, &json!({"active": true, "aud": AUDIENCE, "exp": now() + 60}).to_string())),
+        (
+            "of nobody",
+            401,
+            json_answer(200, &json!({"active": true, "aud": AUDIENCE, "exp": now() + 60}).to_string()),
+        ),
         ("of two", 401, json_answer(200, &behind("\"sub\":\"admin\""))),
         ("of a line", 401, json_answer(200, &with("sub", json!("a\r\nx: y")))),
         ("of a number", 401, json_answer(200, &with("sub", json!(1)))),
@@ -1172,11 +1291,12 @@ async fn introspection_hears_of_the_token_and_of_nothing_else_of_the_caller() {
     let provider = HostileProvider::start();
     let stack = introspecting_stack(&provider).await;
     let token = provider.access_token(&json!({"sub": "program-1", "aud": AUDIENCE}));
-    let request = with_token(Request::post("/private-path?private-query=1", "text/plain", "private-body"), &token)
-        .header("cookie", "private-cookie=1")
-        .header("x-private", "private-header")
-        .header("x-forwarded-for", "10.9.8.7")
-        .header("user-agent", "private-agent");
+    let request =
+        with_token(Request::post("/private-path?private-query=1", "text/plain", "private-body"), &token)
+            .header("cookie", "private-cookie=1")
+            .header("x-private", "private-header")
+            .header("x-forwarded-for", "10.9.8.7")
+            .header("user-agent", "private-agent");
     assert_eq!(stack.client().send(&request).await.status, 200);
     let calls = provider.calls().matching(|call| call.request.contains(&token));
     assert_eq!(calls.len(), 1);
@@ -1186,6 +1306,55 @@ async fn introspection_hears_of_the_token_and_of_nothing_else_of_the_caller() {
     assert!(!call.request.target.contains(&token), "{}", call.request.target);
     for private in ["private-", "10.9.8.7"] {
         assert!(!call.request.contains(private), "{private}: {:?}", call.request);
+    }
+}
+
+#[tokio::test]
+async fn each_kind_of_token_is_shown_to_its_own_issuer_alone() {
+    let [jwt, introspects, google] =
+        [HostileProvider::start(), HostileProvider::start(), HostileProvider::start()];
+    let builder = guarded_stack(&jwt, |config| {
+        config["sign_in"]["tokens"] = json!({
+            "jwt": [{"issuer": jwt.issuer(), "audiences": [AUDIENCE]}],
+            "introspection": {
+                "endpoint": introspects.url("/introspect"), "issuer": "opaque", "client_id": CLIENT_ID,
+                "client_secret": {"env": "OIDC_CLIENT_SECRET"}, "audiences": [AUDIENCE], "cache": "1s",
+            },
+            "google": {"client_ids": [CLIENT_ID], "tokeninfo": google.url("/tokeninfo"), "cache": "1s"},
+        });
+    });
+    let stack = builder.start().await;
+    until_good(&stack, &introspects.access_token(&json!({"sub": "warm", "aud": AUDIENCE}))).await;
+    let mint = || jwt.mint_access_token(AUDIENCE, "program-1");
+    let shown = |provider: &HostileProvider, token: &str| {
+        !provider.calls().matching(|call| call.request.contains(token)).is_empty()
+    };
+    let opaque = introspects.access_token(&json!({"sub": "x", "aud": AUDIENCE}));
+    for (name, token, status, expected) in [
+        ("signed", mint().compact(), 200, [false, false, false]),
+        ("signed and expired", mint().claim("exp", json!(1)).compact(), 401, [false, false, false]),
+        (
+            "signed by another key",
+            mint().sealed_by(&SigningKey::rsa(1)).compact(),
+            401,
+            [false, false, false],
+        ),
+        ("signed for another", mint().claim("aud", json!("other")).compact(), 401, [false, false, false]),
+        (
+            "signed by a key nobody knows",
+            mint().head("kid", json!("unknown")).compact(),
+            401,
+            [false, false, false],
+        ),
+        ("an ID token", mint().claim("nonce", json!("n")).compact(), 401, [false, false, false]),
+        ("opaque", opaque, 200, [false, true, false]),
+        ("opaque and unknown", "some-opaque-token".to_owned(), 401, [false, true, false]),
+        ("Google's", "ya29.some-token".to_owned(), 401, [false, false, true]),
+    ] {
+        let answer = ask(&stack, &token, "/own-issuer").await;
+        assert_eq!(answer.status, status, "{name}: {}", answer.text());
+        let seen = [&jwt, &introspects, &google].map(|provider| shown(provider, &token));
+        assert_eq!(seen, expected, "{name}");
     }
 }
 
@@ -1218,7 +1387,9 @@ async fn where_no_tokens_are_taken_none_is_good() {
     });
     let stack = stack.variable("COOKIE_SECRET", OTHER_COOKIE_SECRET).start().await;
     let agent = signed_in(&stack).await;
-    for token in [provider.mint_access_token(AUDIENCE, "x").compact(), "opaque".to_owned(), "a.b.c".to_owned()] {
+    for token in
+        [provider.mint_access_token(AUDIENCE, "x").compact(), "opaque".to_owned(), "a.b.c".to_owned()]
+    {
         let request = with_token(Request::get("/no-tokens"), &token);
         for request in [request.clone(), with_cookies(&stack, &agent, request)] {
             assert_eq!(no_invalid_token(&stack.client().send(&request).await), None, "{token}");
@@ -1234,7 +1405,8 @@ async fn metadata_that_cannot_be_read_are_asked_for_again() {
     let provider = HostileProvider::start();
     provider.answer(Endpoint::Discovery, |_| Some(Answer::with_body(200, "text/html", "<html>Wi-Fi</html>")));
     let builder = guarded_stack(&provider, |config| {
-        config["sign_in"]["tokens"] = json!({"jwt": [{"issuer": provider.issuer(), "audiences": [AUDIENCE]}]});
+        config["sign_in"]["tokens"] =
+            json!({"jwt": [{"issuer": provider.issuer(), "audiences": [AUDIENCE]}]});
     });
     let stack = builder.start().await;
     let token = provider.mint_access_token(AUDIENCE, "x").compact();

@@ -138,7 +138,8 @@ async fn random_bytes_in_place_of_what_the_door_reads_trap_nothing() {
     let since = stack.gateway_log().len();
     let cookie = with_cookies(&stack, &agent, Request::get("/")).headers.text("cookie").unwrap();
     let begun = stack.client().send(&navigation("/page")).await;
-    let state = lockgate_e2e::url::Url::parse(&begun.headers.text("location").unwrap()).query("state").unwrap();
+    let state =
+        lockgate_e2e::url::Url::parse(&begun.headers.text("location").unwrap()).query("state").unwrap();
     let login = begun.headers.text("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     let token = provider().mint_access_token(AUDIENCE, "x").compact();
     let mut generator = fastrand::Rng::with_seed(20_261_123);
@@ -164,7 +165,9 @@ async fn random_bytes_in_place_of_what_the_door_reads_trap_nothing() {
         let request = match round % 4 {
             0 => Request::get("/fuzzed").header("cookie", &bytes),
             1 => Request::get("/fuzzed").header("authorization", [b"Bearer ", &bytes[..]].concat()),
-            2 => Request::get(&format!("/_lockgate/callback?code=x&state={encoded}")).header("cookie", &login),
+            2 => {
+                Request::get(&format!("/_lockgate/callback?code=x&state={encoded}")).header("cookie", &login)
+            }
             _ => Request::get(&format!("/_lockgate/sign-in?return_to={encoded}&provider={encoded}"))
                 .header("cookie", [b"lockgate=1.", &bytes[..]].concat()),
         };
@@ -259,7 +262,8 @@ async fn twenty_megabytes_pass_as_they_come() {
             } else {
                 bytes.clone()
             };
-            let (written, read) = tokio::join!(client.write(&sent), read_body(&mut upstream, chunked, MEGABYTE));
+            let (written, read) =
+                tokio::join!(client.write(&sent), read_body(&mut upstream, chunked, MEGABYTE));
             written.unwrap();
             assert!(read == bytes, "piece {number} of {target} is another");
         }
@@ -267,7 +271,10 @@ async fn twenty_megabytes_pass_as_they_come() {
             client.write(b"0\r\n\r\n").await.unwrap();
             upstream.read_until(b"0\r\n\r\n").await.unwrap();
         }
-        upstream.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\ndone").await.unwrap();
+        upstream
+            .write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\ndone")
+            .await
+            .unwrap();
         assert!(head_of(&mut client).await.starts_with("HTTP/1.1 200"), "{target}");
         assert_eq!(client.read_exact(4).await.unwrap(), b"done");
     }
@@ -295,7 +302,8 @@ async fn an_upload_that_waits_for_a_refresh_is_held_back_and_arrives_whole() {
     let agent = piped.in_need_of_a_refresh().await;
     let hold = piped.provider.hold(Endpoint::Token);
     let before = piped.provider.count(Endpoint::Token);
-    let request = Request::new("POST", "/held-upload").header("content-length", (PIECES * MEGABYTE).to_string());
+    let request =
+        Request::new("POST", "/held-upload").header("content-length", (PIECES * MEGABYTE).to_string());
     let mut client = piped.connect().await;
     client.write(&piped.head(&agent, request)).await.unwrap();
     piped.provider.wait_for_calls(Endpoint::Token, before + 1).await;
@@ -309,7 +317,9 @@ async fn an_upload_that_waits_for_a_refresh_is_held_back_and_arrives_whole() {
         client
     });
     let stopped = piped.stack.admin();
-    stopped.wait_for_stat("http.lockgate.downstream_flow_control_paused_reading_total", |paused| paused > 0).await;
+    stopped
+        .wait_for_stat("http.lockgate.downstream_flow_control_paused_reading_total", |paused| paused > 0)
+        .await;
     assert!(*watched.borrow() < PIECES, "all of it was taken before anybody was let in");
     hold.release();
     piped.provider.heal();
@@ -384,6 +394,10 @@ async fn of_a_refused_request_the_upstream_sees_no_byte() {
         assert_eq!(stack.admin().stat(&format!("cluster.upstream.{name}")).await, 0, "{name}");
     }
     stack.assert_no_trace("refused");
+    assert_eq!(client.send(&with_cookies(&stack, &agent, Request::get("/let-in"))).await.status, 200);
+    for name in ["upstream_cx_total", "upstream_rq_total", "upstream_cx_tx_bytes_total"] {
+        assert_ne!(stack.admin().stat(&format!("cluster.upstream.{name}")).await, 0, "{name} counts");
+    }
     assert_eq!(traps(&stack, 0), [""; 0]);
 }
 
@@ -394,9 +408,13 @@ async fn events_of_a_server_pass_one_by_one() {
     let refreshed = piped.in_need_of_a_refresh().await;
     for (target, agent, written) in [("/events", &fresh, false), ("/refreshed-events", &refreshed, true)] {
         let mut client = piped.connect().await;
-        client.write(&piped.head(agent, Request::get(target).header("accept", "text/event-stream"))).await.unwrap();
+        client
+            .write(&piped.head(agent, Request::get(target).header("accept", "text/event-stream")))
+            .await
+            .unwrap();
         let (mut upstream, _) = accept(&piped, target).await;
-        let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        let head =
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         upstream.write(head).await.unwrap();
         let answer = head_of(&mut client).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -411,7 +429,8 @@ async fn events_of_a_server_pass_one_by_one() {
     }
 }
 
-const UPGRADE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n";
+const UPGRADE: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n";
 
 fn websocket(target: &str) -> Request {
     Request::get(target)
@@ -491,7 +510,9 @@ async fn nobody_else_gets_a_websocket() {
         assert!(!answer.headers.contains("set-cookie"));
     }
     // Where filters answer there is nothing to upgrade to.
-    for target in ["/wal/socket", "/zapier/socket", "/_lockgate/userinfo", "/_lockgate/sign-in", "/_lockgate/x"] {
+    for target in
+        ["/wal/socket", "/zapier/socket", "/_lockgate/userinfo", "/_lockgate/sign-in", "/_lockgate/x"]
+    {
         let answer = client.send(&known(websocket(target))).await;
         assert!((400..500).contains(&answer.status), "{target}: {}", answer.status);
     }
@@ -503,14 +524,16 @@ async fn nobody_else_gets_a_websocket() {
 async fn nothing_but_a_websocket_is_an_upgrade() {
     let stack = stack().await;
     let agent = staff(&stack).await;
-    stack.upstream().program(|request| {
-        (request.path() == "/other-upgrade").then(|| Answer::Raw(UPGRADE.to_vec()))
-    });
-    for upgrade in ["h2c", "TLS/1.0", "connect-udp", "foo"] {
-        let mut request = with_cookies(&stack, &agent, websocket("/other-upgrade"));
+    for (number, upgrade) in ["h2c", "TLS/1.0", "connect-udp", "foo", "websocket2"].into_iter().enumerate() {
+        let target = format!("/other-upgrade-{number}-");
+        let mut request = with_cookies(&stack, &agent, websocket(&target));
         request.headers.remove("upgrade");
-        let answer = stack.client().try_send(&request.header("upgrade", upgrade)).await;
-        assert!(answer.as_ref().is_ok_and(|answer| answer.status != 101), "{upgrade}: {answer:?}");
+        let answer = stack.client().send(&request.header("upgrade", upgrade)).await;
+        assert!((400..500).contains(&answer.status) || answer.status == 200, "{upgrade}: {}", answer.status);
+        // What passes all the same passes as any other request.
+        for reached in stack.upstream().requests().matching(|request| request.path() == target) {
+            assert!(!reached.headers.contains("upgrade"), "{upgrade}: {:?}", reached.headers);
+        }
     }
 }
 
@@ -614,11 +637,17 @@ async fn a_connection_is_nobodys_identity() {
         connection.write(&request.to_bytes()).await;
         assert_eq!(connection.read("GET").await.unwrap().status, status);
     }
-    let mut connection = stack.client().connect().await;
-    let all = [known.to_bytes(), nobody.to_bytes(), known.to_bytes(), nobody.to_bytes()].concat();
-    connection.write(&all).await;
-    for status in [200, 401, 200, 401] {
-        assert_eq!(connection.read("GET").await.unwrap().status, status);
+    for all in [[&known, &nobody, &known], [&nobody, &known, &nobody], [&nobody, &nobody, &known]] {
+        let mut connection = stack.client().connect().await;
+        connection.write(&all.map(Request::to_bytes).concat()).await;
+        for (number, request) in all.into_iter().enumerate() {
+            let expected = if request == &known { 200 } else { 401 };
+            match connection.read("GET").await {
+                Ok(answer) => assert_eq!(answer.status, expected, "{number}"),
+                // Envoy may close behind a refusal.
+                Err(_) => assert!(number > 0),
+            }
+        }
     }
     stack.assert_no_trace("/kept-alive-2");
 }
@@ -774,7 +803,8 @@ async fn six_hundred_who_wait_for_slow_metadata_are_answered_in_time_and_then_it
     assert!(provider.count(Endpoint::Discovery) < 20, "{} calls", provider.count(Endpoint::Discovery));
     hold.release();
     provider.heal();
-    until("a sign-in begins", async || (client.send(&navigation("/page")).await.status == 302).then_some(())).await;
+    until("a sign-in begins", async || (client.send(&navigation("/page")).await.status == 302).then_some(()))
+        .await;
     signed_in(&stack).await;
     stack.admin().wait_for_stat(ACTIVE, |active| active == 0).await;
     assert_eq!(traps(&stack, 0), [""; 0]);
@@ -809,23 +839,126 @@ async fn more_than_may_wait_for_a_tokens_issuer_are_sent_away_and_it_serves_on()
     assert_alive(&stack, &provider, 0).await;
 }
 
+/// As many as may wait at once, in one worker, and a few more.
+const CROWD: usize = 520;
+
+/// What a crowd is told that waits for one answer of the provider, which comes when all are there.
+async fn crowd(request: Request, stack: &Stack, release: impl Future<Output = ()>) -> Vec<u16> {
+    let client = stack.client();
+    let callers = (0..CROWD).map(|_| {
+        let request = request.clone();
+        tokio::spawn(async move { client.try_send(&request).await.map_or(0, |answer| answer.status) })
+    });
+    let callers: Vec<_> = callers.collect();
+    // Those that may not wait have been answered; the others are there.
+    stack.admin().wait_for_stat(ACTIVE, |active| (400..=512).contains(&active)).await;
+    release.await;
+    let mut told = Vec::new();
+    for caller in callers {
+        told.push(caller.await.unwrap());
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_crowd_that_waits_for_one_answer_is_told_it_without_a_trap() {
+    let provider = HostileProvider::start();
+    let stack = guarded_stack(&provider, |_| {}).start().await;
+    assert_alive(&stack, &provider, 0).await;
+    let good = provider.access_token(&json!({"sub": "x"}));
+    let body = "b".repeat(2_000);
+    let mut wrong = Vec::new();
+    for (name, status, request) in [
+        ("let in", 200, with_token(Request::get("/crowd-in"), &good)),
+        ("refused", 401, with_token(Request::get("/crowd-out"), "opaque")),
+        ("refused pages", 401, with_token(navigation("/crowd-out"), "opaque-page")),
+        (
+            "refused with bodies",
+            401,
+            with_token(Request::post("/crowd-out", "text/plain", body.clone()), "opaque-b"),
+        ),
+        ("let in with bodies", 200, {
+            let good = provider.access_token(&json!({"sub": "y"}));
+            with_token(Request::post("/crowd-in", "text/plain", body), &good)
+        }),
+    ] {
+        let since = stack.gateway_log().len();
+        let hold = provider.hold(Endpoint::Tokeninfo);
+        let told = crowd(request, &stack, async {
+            hold.release();
+            provider.heal();
+        })
+        .await;
+        let others: Vec<u16> = told.iter().copied().filter(|told| *told != status && *told != 503).collect();
+        wrong.extend(traps(&stack, since).into_iter().map(|trap| format!("{name}: {trap}")));
+        if !others.is_empty() {
+            wrong.push(format!("{name}: {} of {CROWD} were told {:?}", others.len(), others.first()));
+        }
+        let sent_away = told.iter().filter(|told| **told == 503).count();
+        if sent_away > CROWD - 400 {
+            wrong.push(format!("{name}: {sent_away} were sent away"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    stack.assert_no_trace("/crowd-out");
+    assert_alive(&stack, &provider, 0).await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_waits_for_one_refresh_goes_on_without_a_trap() {
+    let provider = HostileProvider::start();
+    let stack = guarded_stack(&provider, |config| {
+        config["sign_in"]["headers"] = json!({"x-lockgate-subject": "sub"});
+    });
+    let stack = stack.start().await;
+    provider.behave(|manners| manners.access_lifetime = Duration::ZERO);
+    let agent = signed_in(&stack).await;
+    provider.behave(|manners| manners.access_lifetime = Duration::from_secs(3600));
+    // Expired, so that everybody waits for the one who asks.
+    let expired = Instant::now() + Duration::from_millis(2_100);
+    until("the session's end", async || (Instant::now() > expired).then_some(())).await;
+    let hold = provider.hold(Endpoint::Token);
+    let before = provider.count(Endpoint::Token);
+    let request = with_cookies(&stack, &agent, Request::get("/crowd-refreshed"));
+    let told = crowd(request, &stack, async {
+        hold.release();
+        provider.heal();
+    })
+    .await;
+    let wrong: Vec<u16> = told.iter().copied().filter(|told| !matches!(told, 200 | 503)).collect();
+    assert_eq!(traps(&stack, 0), [""; 0]);
+    assert!(wrong.is_empty(), "{} of {CROWD} were told {:?}", wrong.len(), wrong.first());
+    assert!(told.iter().filter(|told| **told == 200).count() >= 400);
+    assert_eq!((provider.count(Endpoint::Token), provider.reuses()), (before + 1, 0));
+}
+
 #[tokio::test]
 async fn a_flood_of_headers_and_cookies_is_answered() {
     let stack = stack().await;
     let since = stack.gateway_log().len();
     let cookies = |count: usize, name: &str| {
-        let pairs: Vec<String> = (0..count).map(|number| format!("{name}{number}=1.{}", "A".repeat(20))).collect();
+        let pairs: Vec<String> =
+            (0..count).map(|number| format!("{name}{number}=1.{}", "A".repeat(20))).collect();
         pairs.join("; ")
     };
     for (name, request) in [
         ("a thousand cookies", Request::get("/flood").header("cookie", cookies(1_000, "c"))),
         ("a thousand chunks", Request::get("/flood").header("cookie", cookies(1_000, "lockgate."))),
-        ("a session of nine chunks", Request::get("/flood").header("cookie", format!("lockgate=9.A; {}", cookies(9, "lockgate.")))),
-        ("a session of 50 kB", Request::get("/flood").header("cookie", format!("lockgate=1.{}", "A".repeat(50_000)))),
+        (
+            "a session of nine chunks",
+            Request::get("/flood").header("cookie", format!("lockgate=9.A; {}", cookies(9, "lockgate."))),
+        ),
+        (
+            "a session of 50 kB",
+            Request::get("/flood").header("cookie", format!("lockgate=1.{}", "A".repeat(50_000))),
+        ),
         ("separators", Request::get("/flood").header("cookie", ";=; ".repeat(10_000))),
         ("a return address of 50 kB", navigation(&format!("/{}", "p".repeat(50_000)))),
         ("a query of 50 kB", Request::get(&format!("/_lockgate/callback?{}", "a=b&".repeat(12_000)))),
-        ("a state of 50 kB", Request::get(&format!("/_lockgate/callback?code=x&state={}", "A".repeat(50_000)))),
+        (
+            "a state of 50 kB",
+            Request::get(&format!("/_lockgate/callback?code=x&state={}", "A".repeat(50_000))),
+        ),
         ("accepts", Request::get("/flood").header("accept", "text/html;q=0,".repeat(3_000))),
         ("200 headers", (0..200).fold(Request::get("/flood"), |r, n| r.header(format!("x-{n}"), "1"))),
     ] {
@@ -838,7 +971,10 @@ async fn a_flood_of_headers_and_cookies_is_answered() {
         ("a path of 200 kB", navigation(&format!("/flood/{}", "p".repeat(200_000)))),
     ] {
         let answer = stack.client().try_send(&request).await;
-        assert!(answer.as_ref().is_ok_and(|answer| (400..500).contains(&answer.status)), "{name}: {answer:?}");
+        assert!(
+            answer.as_ref().is_ok_and(|answer| (400..500).contains(&answer.status)),
+            "{name}: {answer:?}"
+        );
     }
     stack.assert_no_trace("/flood");
     assert_alive(&stack, provider(), since).await;

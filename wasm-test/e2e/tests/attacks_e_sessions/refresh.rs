@@ -22,6 +22,15 @@ async fn a_second_later() {
     }
 }
 
+/// Returns when a second begins: a token of one second that is given now is good for most of one. It is
+/// over with the second, since the clock of tokens has no smaller part.
+async fn when_a_second_begins() {
+    let last = now();
+    while now() == last {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Asks until the answer is another than 200, which it is when the session's tokens have expired.
 async fn when_its_tokens_expire(door: &Turn, cookies: &str) -> u16 {
     let expires = async {
@@ -267,10 +276,14 @@ async fn an_odd_answer_to_a_refresh_ends_no_session_before_its_tokens() {
         Answer::Reset,
     ];
     for answer in odd {
+        when_a_second_begins().await;
         let agent = expiring(&door).await;
         let cookies = header(&session_in(&agent));
         let refuses = matches!(&answer, Answer::Respond(response, _) if response.status == 400);
-        let what = format!("{answer:.60?}");
+        let what = match &answer {
+            Answer::Respond(response, _) => format!("{} {:.60}", response.status, response.text()),
+            other => format!("{other:?}"),
+        };
         door.provider.answer(Endpoint::Token, move |_| Some(answer.clone()));
         let exchanged = door.provider.count(Endpoint::Token);
         for _ in 0..10 {

@@ -25,8 +25,11 @@ const OTHERS: [&[u8]; 13] = [
     b"a=lockgate=b; c=lockgate-login",
 ];
 
+/// The values of the `Cookie` headers of one request.
+type Cookies = Vec<Vec<u8>>;
+
 /// What the upstream must get, what the browser sends, for every place the door's cookies can have.
-fn cases(session: &str) -> Vec<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+fn cases(session: &str) -> Vec<(Cookies, Cookies)> {
     let ours = format!("{session}; lockgate-login=AAAAAAAAAAAAAAAAAAAAAA; lockgate.17=stale; lockgate.0=x");
     let ours = ours.as_bytes();
     let mut cases = Vec::new();
