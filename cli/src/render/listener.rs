@@ -39,6 +39,8 @@ fn connection_manager(config: &Config, modules: &Modules) -> Value {
             "generate_request_id": true,
             "preserve_external_request_id": true,
             "always_set_request_id_in_response": true,
+            // `app.example.com.` is `app.example.com` to every resolver, and to a rule for that host.
+            "strip_trailing_host_dot": true,
             "use_remote_address": true,
             "xff_num_trusted_hops": config.trusted_hops,
             "early_header_mutation_extensions": [{

@@ -71,7 +71,9 @@ impl Match {
     pub fn fits(&self, method: &str, host: &str, target: &str) -> bool {
         let path = path_without_query(target);
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        (self.methods.is_empty() || self.methods.iter().any(|other| other == method))
+        let host = host.strip_suffix('.').unwrap_or(host);
+        // Case matters in a method (RFC 9110, 9.1), but not to every upstream.
+        (self.methods.is_empty() || self.methods.iter().any(|other| other.eq_ignore_ascii_case(method)))
             && (self.hosts.is_empty() || self.hosts.iter().any(|other| other.eq_ignore_ascii_case(host)))
             && match &self.path {
                 PathMatch::Exact(exact) => path == exact,

@@ -119,6 +119,7 @@ async fn sign_in(
     let tokens = tokens.map_err(|error| match error {
         GrantError::Unavailable => PROVIDER_DOWN,
         GrantError::InvalidGrant => CODE_REFUSED,
+        GrantError::TooLarge => TOO_LARGE,
         GrantError::Refused => CLIENT_REFUSED,
     })?;
     let text = tokens.id_token.as_deref().ok_or(NO_ID_TOKEN)?;

@@ -67,29 +67,29 @@ fn check_claims(
             text == provider.client_id || provider.audiences.iter().any(|audience| *audience == text)
         })
     };
-    let text = |name: &str| match claims.unique_field(name) {
+    let claim = |name: &str, wrong: &'static str| match claims.unique_field(name) {
         Ok(None) => Ok(None),
-        Ok(Some(json)) => json.str().map(Some).ok_or(IdTokenError::Wrong("id_token_malformed")),
+        Ok(Some(json)) => json.str().map(Some).ok_or(IdTokenError::Wrong(wrong)),
         Err(_) => Err(IdTokenError::Wrong("id_token_malformed")),
     };
     let audience = claims.field("aud");
     let others = audience.into_iter().flat_map(Json::elements).any(|json| !trusted(json));
     // azp, where it is, is us (Core, 3.1.3.7 items 4 and 5).
-    if others || text("azp")?.is_some_and(|azp| azp != provider.client_id) {
+    if others || claim("azp", "id_token_audience")?.is_some_and(|azp| azp != provider.client_id) {
         return Err(IdTokenError::Wrong("id_token_audience"));
     }
     if let Some(nonce) = expected.nonce
-        && text("nonce")?.as_deref() != Some(nonce)
+        && claim("nonce", "id_token_nonce")?.as_deref() != Some(nonce)
     {
         return Err(IdTokenError::Wrong("id_token_nonce"));
     }
-    let subject = text("sub")?.filter(|subject| !subject.is_empty());
+    let subject = claim("sub", "id_token_malformed")?.filter(|subject| !subject.is_empty());
     let subject = subject.ok_or(IdTokenError::Wrong("id_token_malformed"))?;
     if expected.subject.is_some_and(|expected| expected != subject) {
         return Err(IdTokenError::Wrong("id_token_subject"));
     }
     // The access token's own check (Core, 3.1.3.8): the left half of its hash.
-    if let (Some(hash), Some(access_token)) = (text("at_hash")?, expected.access_token) {
+    if let (Some(hash), Some(access_token)) = (claim("at_hash", "id_token_at_hash")?, expected.access_token) {
         let digest = Sha256::digest(access_token.as_bytes());
         let half = digest.get(..16).unwrap_or_default();
         if *hash != base64url(half) {

@@ -171,7 +171,7 @@ async fn ask(
     let tokens = token_endpoint::refresh(runtime, provider, refresh_token).await;
     let tokens = tokens.map_err(|error| match error {
         GrantError::InvalidGrant => Outcome::Refused,
-        GrantError::Unavailable | GrantError::Refused => Outcome::Failed,
+        GrantError::Unavailable | GrantError::TooLarge | GrantError::Refused => Outcome::Failed,
     })?;
     let mut newer = session.clone();
     newer.generation = newer.generation.saturating_add(1);

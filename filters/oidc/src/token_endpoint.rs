@@ -34,6 +34,8 @@ pub enum GrantError {
     Unavailable,
     /// `invalid_grant`: the code or refresh token is used, old or revoked.
     InvalidGrant,
+    /// A token is longer than any session can hold.
+    TooLarge,
     /// Another error, such as `invalid_client`: the configuration is wrong.
     Refused,
 }
@@ -157,11 +159,8 @@ fn read(answer: &Answer) -> Result<Tokens, GrantError> {
     let token = |name: &str| {
         let text = json.field(name).and_then(Json::str).filter(|text| !text.is_empty());
         match text {
-            Some(text)
-                if text.len() > MAX_TOKEN_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) =>
-            {
-                Err(GrantError::Unavailable)
-            }
+            Some(text) if text.len() > MAX_TOKEN_BYTES => Err(GrantError::TooLarge),
+            Some(text) if !text.bytes().all(|byte| byte.is_ascii_graphic()) => Err(GrantError::Unavailable),
             text => Ok(text.map(|text| text.into_owned())),
         }
     };

@@ -68,8 +68,13 @@ fn merge(wanted: &[String], sources: &[Json<'_>]) -> Result<String, ClaimsError>
         if names.iter().take(at).any(|earlier| earlier == name) {
             continue;
         }
-        let found = sources.iter().find_map(|source| source.unique_field(name).transpose());
-        let Some(value) = found.transpose().map_err(|_| ClaimsError::Repeated)? else { continue };
+        let mut found = None;
+        for (at, source) in sources.iter().enumerate() {
+            // What userinfo says twice is no answer of it; what the ID token says twice, no ID token.
+            let error = if at == 0 { ClaimsError::Repeated } else { ClaimsError::Unavailable };
+            found = found.or(source.unique_field(name).map_err(|_| error)?);
+        }
+        let Some(value) = found else { continue };
         if value.kind() == Kind::Null {
             continue;
         }

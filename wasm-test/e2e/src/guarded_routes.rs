@@ -53,19 +53,23 @@ pub fn guarded_config(provider: &HostileProvider, change: impl FnOnce(&mut Value
         });
         config["sign_in"]["policies"] = json!([
             {"effect": "allow", "anyone": true},
-            {"effect": "deny", "match": {"path_prefix": "/reports"}, "actions": ["write"], "groups": ["staff"]},
+            {"effect": "deny", "match": {"path_prefix": "/reports"}, "actions": ["write"],
+             "groups": ["staff"]},
         ]);
         config["routes"] = json!([
-            {"name": "slack", "match": {"path_prefix": "/slack"}, "guard": "slack", "enqueue": {"reply": "empty"}},
+            {"name": "slack", "match": {"path_prefix": "/slack"}, "guard": "slack",
+             "enqueue": {"reply": "empty"}},
             {"name": "public", "match": {"path_prefix": "/public"}, "guard": "public"},
-            {"name": "admin", "match": {"path_prefix": "/admin"}, "guard": "oidc", "allow": [{"groups": ["admins"]}]},
+            {"name": "admin", "match": {"path_prefix": "/admin"}, "guard": "oidc",
+             "allow": [{"groups": ["admins"]}]},
             {"name": "api", "match": {"path_prefix": "/api"}, "guard": "oidc",
              "cors": {"origins": [OTHER_ORIGIN], "credentials": true, "max_age": "10m"}},
             {"name": "zapier", "match": {"path_prefix": "/zapier"}, "guard": "oidc", "adapter": {"$ptr": ""},
              "enqueue": {"strip_prefix": "/zapier", "reply": "accepted"}},
             {"name": "wal", "match": {"path_prefix": "/wal"}, "guard": "oidc",
              "enqueue": {"strip_prefix": "/wal", "reply": "accepted"}},
-            {"name": "wal-playback", "match": {"path": "/wal-playback", "methods": ["POST"]}, "guard": "push"},
+            {"name": "wal-playback", "match": {"path": "/wal-playback", "methods": ["POST"]},
+             "guard": "push"},
             {"name": "rest", "match": {"path_prefix": "/"}, "guard": "oidc"},
         ]);
         change(config);

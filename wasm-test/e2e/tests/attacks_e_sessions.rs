@@ -36,7 +36,7 @@ async fn session_of(door: &Siege, person: Value) -> Vec<(String, String)> {
 
 /// The session's cookies in a browser, in order.
 fn session_in(agent: &UserAgent) -> Vec<(String, String)> {
-    let cookies = agent.jar.cookies().filter(|cookie| cookie.name != "lockgate-login");
+    let cookies = agent.jar.cookies().filter(|cookie| !cookie.name.starts_with("lockgate-login-"));
     let mut pairs: Vec<_> = cookies.map(|cookie| (cookie.name.clone(), cookie.value.clone())).collect();
     pairs.sort();
     pairs

@@ -136,7 +136,8 @@ async fn a_bad_token_is_401_invalid_token_whatever_the_request_looks_like() {
     let since = stack.gateway_log().len();
     let revoked = HostileProvider::start();
     let other_client = provider().access_token(&json!({
-        "sub": "zap", "email": "zap@example.com", "email_verified": true, "aud": "another-client", "client_id": "another-client",
+        "sub": "zap", "email": "zap@example.com", "email_verified": true,
+        "aud": "another-client", "client_id": "another-client",
     }));
     let tokens = [
         ("expired, signed", signed("zap").claim("exp", in_seconds(-60)).compact()),
@@ -263,7 +264,8 @@ async fn whatever_tokeninfo_answers_but_a_clear_yes_lets_nobody_in() {
     let provider = HostileProvider::start();
     let stack = start(&provider).await;
     let good = json!({
-        "azp": CLIENT_ID, "aud": CLIENT_ID, "sub": "zap", "scope": "openid email", "exp": (now() + 60).to_string(),
+        "azp": CLIENT_ID, "aud": CLIENT_ID, "sub": "zap", "scope": "openid email",
+        "exp": (now() + 60).to_string(),
         "expires_in": "60", "email": "zap@example.com", "email_verified": "true", "access_type": "online",
     });
     let with = |name: &str, value: Value| {

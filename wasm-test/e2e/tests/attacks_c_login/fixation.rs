@@ -19,7 +19,7 @@ async fn a_planted_session_is_not_the_victims_after_they_sign_in() {
     door.provider.set_person(json!({"sub": "alice"}));
     let mut victim = UserAgent::new();
     victim.jar.plant("127.0.0.1", "lockgate", session);
-    victim.jar.plant("127.0.0.1", "lockgate-login", "AAAAAAAAAAAAAAAAAAAAAA");
+    victim.jar.plant("127.0.0.1", "lockgate-login-AAAAAA", "AAAAAAAAAAAAAAAAAAAAAA");
     assert_eq!(door.whose(&door.cookies(&victim)).await.as_deref(), Some("mallory"), "so it was planted");
 
     let page = door.visit(&mut victim, "/_lockgate/sign-in?return_to=/alice").await;
@@ -40,14 +40,20 @@ async fn a_planted_session_is_not_the_victims_after_they_sign_in() {
 }
 
 #[tokio::test]
-async fn a_planted_login_cookie_that_no_door_makes_is_replaced() {
+async fn a_planted_login_cookie_that_no_door_makes_is_not_used() {
     let door = door().await;
-    for planted in ["", "x", "AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAA=="] {
-        let mut victim = UserAgent::new();
-        victim.jar.plant("127.0.0.1", "lockgate-login", planted);
-        let page = door.visit(&mut victim, "/alice").await;
-        assert_eq!((page.response.status, page.url.path()), (200, "/alice"), "{planted}");
-        assert_ne!(victim.jar.value("lockgate-login"), Some(planted));
+    for value in
+        ["", "x", "AAAAAA", "AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAA=="]
+    {
+        for name in ["lockgate-login", "lockgate-login-AAAAAA", "lockgate-login-BBBBBB", "lockgate-login-"] {
+            let mut victim = UserAgent::new();
+            victim.jar.plant("127.0.0.1", name, value);
+            let page = door.visit(&mut victim, "/alice").await;
+            assert_eq!((page.response.status, page.url.path()), (200, "/alice"), "{name}={value}");
+            let logins = victim.jar.cookies().filter(|cookie| cookie.name.starts_with("lockgate-login"));
+            let own = logins.filter(|cookie| (&*cookie.name, &*cookie.value) != (name, value)).count();
+            assert_eq!(own, 1, "{name}={value}: a cookie of this login's own");
+        }
     }
     door.assert_unharmed().await;
 }
@@ -59,16 +65,17 @@ async fn a_login_is_no_session_and_a_session_no_login() {
     let callback = door.callback(&mut agent, "/x").await;
     let state = callback.query("state").unwrap();
     let login = door.cookies(&agent);
-    let login = login.strip_prefix("lockgate-login=").unwrap();
+    let (login_name, login) = login.split_once('=').unwrap();
     let session = door.cookies(&door.signed_in().await);
     let session = session.split_once("lockgate=1.").unwrap().1;
     for cookies in [
         format!("lockgate=1.{state}"),
         format!("lockgate={state}"),
         format!("lockgate=1.{login}"),
-        format!("lockgate={login}; lockgate-login={login}"),
-        format!("lockgate-login=1.{session}"),
-        format!("lockgate-login={session}"),
+        format!("lockgate={login}; {login_name}={login}"),
+        format!("{login_name}=1.{session}"),
+        format!("{login_name}={session}"),
+        format!("lockgate-login-{}={session}", &session[..6]),
         format!("lockgate.0=1.{session}"),
         format!("lockgate.1=1.{session}"),
         format!("Lockgate=1.{session}"),
@@ -78,8 +85,8 @@ async fn a_login_is_no_session_and_a_session_no_login() {
         assert_eq!(door.whose(&cookies).await, None, "{cookies}");
     }
     for cookies in [
-        format!("lockgate-login=1.{session}"),
-        format!("lockgate-login={session}"),
+        format!("{login_name}=1.{session}"),
+        format!("lockgate-login-{}={session}", &session[..6]),
         format!("lockgate={login}"),
     ] {
         assert_no_login(&cookies, &door.opens(&callback.target, &cookies).await, 400);
@@ -117,19 +124,18 @@ async fn on_https_no_other_host_can_plant_a_cookie_of_the_door() {
         (secure, http_only, path, domain, same_site)
     };
     let strict = (true, true, Some("/".to_owned()), None, Some("lax".to_owned()));
-    assert_eq!((&*login.name, kept(&login)), ("__Host-lockgate-login", strict.clone()));
+    let end = &login.value[..6];
+    assert_eq!((&*login.name, kept(&login)), (&*format!("__Host-lockgate-login-{end}"), strict.clone()));
 
     // A sibling host can set all of these, and none of them counts.
-    for name in
-        ["lockgate-login", "__Secure-lockgate-login", "__host-lockgate-login", "__HOST-lockgate-login"]
-    {
-        let planted = format!("{name}={}", login.value);
+    for name in ["lockgate", "__Secure-lockgate", "__host-lockgate", "__HOST-lockgate"] {
+        let planted = format!("{name}-login-{end}={}", login.value);
         let answer = over_https(&siege, &callback.target, &planted).await;
         assert_no_login(name, &answer, 400);
         assert_eq!(siege.stack.reason(&answer).await, "state_of_another_browser", "{name}");
     }
     let own =
-        format!("lockgate-login=AAAAAAAAAAAAAAAAAAAAAA; __Host-lockgate-login={}; lockgate=x", login.value);
+        format!("lockgate-login-AAAAAA=AAAAAAAAAAAAAAAAAAAAAA; {}={}; lockgate=x", login.name, login.value);
     let answer = over_https(&siege, &callback.target, &own).await;
     assert_eq!((answer.status, answer.headers.text("location").as_deref()), (302, Some("/in")));
     let session = set_cookies(&answer).into_iter().find(|cookie| cookie.name == "__Host-lockgate").unwrap();
