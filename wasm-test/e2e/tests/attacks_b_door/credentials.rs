@@ -50,9 +50,6 @@ async fn one_authorization_header_is_read_as_one_token_however_it_is_spaced() {
         format!("Bearer   {token}"),
         format!("  Bearer {token}  "),
         format!("\tBearer {token}\t"),
-        format!("Bearer \t {token}"),
-        // Some upstreams would read that as a token, too.
-        format!("Bearer\t{token}"),
     ]
     .into_iter()
     .enumerate()
@@ -73,6 +70,8 @@ async fn what_is_nearly_a_bearer_token_lets_nobody_in_and_shows_no_token_to_the_
     let token = program_token();
     let mut wrong = Vec::new();
     for (number, value) in [
+        format!("Bearer\t{token}"),
+        format!("Bearer \t {token}"),
         format!("Bearer{token}"),
         format!("Bearer:{token}"),
         format!("Bearer={token}"),
@@ -107,7 +106,7 @@ async fn what_is_nearly_a_bearer_token_lets_nobody_in_and_shows_no_token_to_the_
         // Beside a session it may pass, as a credential of another scheme; but what many a server
         // reads as a bearer token must not be read by the upstream alone.
         let answer = stack.client().send(&with_cookies(&stack, &agent, request)).await;
-        let bearer = value.starts_with("Bearer ");
+        let bearer = ["Bearer ", "Bearer\t"].iter().any(|start| value.starts_with(start));
         if bearer
             && stack.upstream().requests().matching(|r| r.path() == marker).iter().any(|r| r.contains(&token))
         {
