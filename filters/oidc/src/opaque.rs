@@ -29,7 +29,8 @@ pub enum Verdict {
 /// An introspection endpoint.
 pub struct Introspection {
     endpoint: Service,
-    issuer: String,
+    /// Its name in rules, and in the tokens where these can be read.
+    pub issuer: String,
     client_id: String,
     client_secret: SecretSource,
     /// The caller's own token, where the endpoint wants one (as Ory Hydra's does).

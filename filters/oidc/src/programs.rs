@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use lockgate_common::config::{ConfigError, Fields};
+use lockgate_common::encoding::from_base64url;
 use lockgate_common::event::Event;
 use lockgate_common::flow::Stream;
 use lockgate_common::http::Refusal;
-use lockgate_common::json::Json;
+use lockgate_common::json::{Json, Kind};
 use lockgate_common::jwt::{MAX_TOKEN_BYTES, Token};
 use lockgate_common::runtime::Runtime;
 use lockgate_common::services::Services;
@@ -114,7 +115,7 @@ impl Programs {
         }
         let text =
             std::str::from_utf8(token).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
-        let (Some(text), true) = (text, self.introspection.is_some() || self.google.is_some()) else {
+        let Some(text) = text.filter(|text| self.may_ask_for(text)) else {
             return Err(match (self.are_welcome(), signed) {
                 (false, _) => NO_TOKENS,
                 (true, Ok(_)) => invalid_token("token_issuer"),
@@ -127,6 +128,15 @@ impl Programs {
             Verdict::Active(identity, _) => Ok(identity),
             Verdict::Inactive(reason) => Err(invalid_token(reason)),
             Verdict::Unavailable => Err(ISSUER_DOWN),
+        }
+    }
+
+    /// Whether a token may be shown to whoever can read opaque ones. One that is signed names its issuer,
+    /// and is shown to nobody else.
+    fn may_ask_for(&self, token: &str) -> bool {
+        match named_issuer(token) {
+            None => self.introspection.is_some() || self.google.is_some(),
+            Some(issuer) => self.introspection.as_ref().is_some_and(|other| other.issuer == issuer),
         }
     }
 
@@ -193,6 +203,17 @@ impl Programs {
         }));
         event
     }
+}
+
+/// The `iss` of what is a JWT in form, whatever its signature; empty where it has none.
+fn named_issuer(token: &str) -> Option<String> {
+    let mut parts = token.split('.');
+    let object = |part: Option<&str>| from_base64url(part?.as_bytes());
+    let header = object(parts.next())?;
+    Json::parse(&header).ok().filter(|json| json.kind() == Kind::Object)?;
+    let claims = object(parts.next()).unwrap_or_default();
+    let claims = Json::parse(&claims).ok();
+    Some(claims.and_then(|claims| Some(claims.field("iss")?.str()?.into_owned())).unwrap_or_default())
 }
 
 /// Keeps of the claims what is looked at: a token may have thousands of bytes of them.

@@ -138,6 +138,54 @@ async fn a_rule_for_a_host_holds_however_the_host_is_written() {
     assert!(!told.unwrap_or_default().contains("admin"));
 }
 
+/// Envoy chooses the route, and the filter the rule. Where the two read a request differently it must
+/// go nowhere: neither what is open for one method or host nor what stands behind it.
+#[tokio::test]
+async fn what_two_readers_of_a_request_disagree_on_is_open_to_nobody() {
+    let stack = guarded_stack(provider(), |config| {
+        let open = json!({"path_prefix": "/wal", "methods": ["GET"]});
+        let host = json!({"path_prefix": "/", "hosts": ["open.e2e.example"]});
+        config["routes"].as_array_mut().unwrap().splice(
+            0..0,
+            [
+                json!({"name": "open-method", "match": open, "guard": "public"}),
+                json!({"name": "open-host", "match": host, "guard": "public"}),
+            ],
+        );
+    });
+    let stack = stack.start().await;
+    let address = stack.client().address();
+    let mut wrong = Vec::new();
+    let methods = ["get", "Get", "gET"].map(|method| (method, None));
+    let hosts = ["open.e2e.example.", "OPEN.e2e.example.", "open.e2e.example.:80", "open.e2e.example:x"];
+    let hosts = hosts.into_iter().flat_map(|host| [("GET", Some(host)), ("POST", Some(host))]);
+    for (number, (method, host)) in methods.into_iter().chain(hosts).enumerate() {
+        for target in ["/wal/x", "/zapier/x", "/rest/x", "/admin/x", "/wal-playback", "/slack/x"] {
+            let marker = format!("readers-{number}-{}-", target.len());
+            let mut request = Request::new(method, target).header("content-type", "application/json");
+            request = request.header("x-marker", &marker).body(format!("{{\"x\":\"{marker}\"}}"));
+            if let Some(host) = host {
+                request = request.header("host", host);
+            }
+            let _ = stack.client().try_send(&request).await;
+            if host.is_none() {
+                let _ = h2c::send(address, &request).await;
+            }
+            if !stack.stored(&marker).is_empty() {
+                wrong.push(format!("{method} {target} of {host:?} was stored"));
+            }
+            // As an open path it may pass, where the rule for it is that of the open host.
+            let reached = stack.upstream().requests().matching(|request| request.contains(&marker));
+            if !reached.is_empty() && host.is_none() {
+                wrong.push(format!("{method} {target} became {} {}", reached[0].method, reached[0].target));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(stack.client().send(&Request::get("/wal/open")).await.status, 200);
+    assert_eq!(stack.client().send(&Request::post("/wal/x", "text/plain", "x")).await.status, 401);
+}
+
 #[tokio::test]
 async fn a_tunnel_is_refused() {
     let stack = stack().await;

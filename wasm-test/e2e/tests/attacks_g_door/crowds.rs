@@ -7,7 +7,7 @@ use lockgate_e2e::guarded_routes::{
 };
 use lockgate_e2e::hostile_provider::{Endpoint, HostileProvider};
 use lockgate_e2e::visitor::until;
-use lockgate_e2e::{Request, Response, Stack};
+use lockgate_e2e::{Fault, Request, Response, Stack};
 use serde_json::json;
 
 use crate::assert_alive;
@@ -265,4 +265,42 @@ async fn a_crowd_that_waits_for_one_refresh_goes_on_without_a_trap() {
     assert!(wrong.is_empty(), "{} of {CROWD} were told {:?}", wrong.len(), wrong.first());
     assert!(told.iter().filter(|told| **told == 200).count() >= 400);
     assert_eq!((provider.count(Endpoint::Token), provider.reuses()), (before + 1, 0));
+}
+
+#[tokio::test]
+async fn a_crowd_that_waits_for_metadata_is_sent_to_sign_in_without_a_trap() {
+    let provider = HostileProvider::start();
+    let hold = provider.hold(Endpoint::Discovery);
+    let stack = guarded_stack(&provider, |_| {}).start().await;
+    provider.wait_for_calls(Endpoint::Discovery, 1).await;
+    let told = crowd(navigation("/page"), &stack, async {
+        hold.release();
+        provider.heal();
+    })
+    .await;
+    assert_eq!(traps(&stack, 0), [""; 0]);
+    let wrong: Vec<u16> = told.iter().copied().filter(|told| !matches!(told, 302 | 503)).collect();
+    assert!(wrong.is_empty(), "{} of {CROWD} were told {:?}", wrong.len(), wrong.first());
+    assert!(told.iter().filter(|told| **told == 302).count() >= 400);
+}
+
+#[tokio::test]
+async fn a_crowd_that_waits_for_the_queue_is_told_without_a_trap() {
+    let provider = HostileProvider::start();
+    let stack = guarded_stack(&provider, |_| {}).start().await;
+    let token = provider.mint_access_token(AUDIENCE, "program-1").compact();
+    // Whoever comes waits for the queue's access token, and hears at one moment that there is none.
+    stack.proxy().program(|call| call.path().ends_with("/token").then_some(Fault::Hang));
+    let request = with_token(Request::post("/wal/crowd-stored", "text/plain", "x"), &token);
+    let told = crowd(request, &stack, async {}).await;
+    assert_eq!(traps(&stack, 0), [""; 0]);
+    let wrong: Vec<u16> = told.iter().copied().filter(|told| *told != 503).collect();
+    assert!(wrong.is_empty(), "{} of {CROWD} were told {:?}", wrong.len(), wrong.first());
+    stack.assert_no_trace("crowd-stored");
+    stack.proxy().heal();
+    let request = with_token(Request::post("/wal/behind-the-crowd", "text/plain", "x"), &token);
+    until("the queue takes messages again", async || {
+        (stack.client().send(&request).await.status == 202).then_some(())
+    })
+    .await;
 }
