@@ -41,7 +41,12 @@ async fn refuse_all(cases: Vec<(String, &'static str, Forge)>) {
             wrong.push(format!("{what} is refused as {told}, not {reason}"));
             continue;
         }
-        assert_no_login(&what, &answer, if reason == "provider_unavailable" { 503 } else { 400 });
+        let status = match reason {
+            "provider_unavailable" => 503,
+            "session_too_large" => 502,
+            _ => 400,
+        };
+        assert_no_login(&what, &answer, status);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     door.stack.assert_no_trace("/forged");
@@ -334,8 +339,8 @@ async fn a_token_that_is_for_somebody_or_something_else_signs_nobody_in() {
         claim("aud", Value::Null, audience),
         claim("azp", json!("another"), audience),
         claim("azp", json!(""), audience),
-        claim("azp", json!(["another"]), malformed),
-        claim("azp", json!(7), malformed),
+        claim("azp", json!(["another"]), audience),
+        claim("azp", json!(7), audience),
         claim("exp", in_seconds(-31), expired),
         claim("exp", json!(1), expired),
         claim("exp", json!(0), expired),
@@ -354,16 +359,16 @@ async fn a_token_that_is_for_somebody_or_something_else_signs_nobody_in() {
         claim("nonce", json!("another"), nonce),
         claim("nonce", json!(""), nonce),
         claim("nonce", Value::Null, nonce),
-        claim("nonce", json!(1), malformed),
+        claim("nonce", json!(1), nonce),
         claim("sub", Value::Null, malformed),
         claim("sub", json!(""), malformed),
         claim("sub", json!(1), malformed),
         claim("sub", json!(["person-1"]), malformed),
         claim("at_hash", json!("AAAAAAAAAAAAAAAAAAAAAA"), "id_token_at_hash"),
         claim("at_hash", json!(""), "id_token_at_hash"),
-        claim("at_hash", json!(1), malformed),
-        claim("at_hash", json!(["x"]), malformed),
-        case("the nonce in a list", malformed, |token| {
+        claim("at_hash", json!(1), "id_token_at_hash"),
+        claim("at_hash", json!(["x"]), "id_token_at_hash"),
+        case("the nonce in a list", nonce, |token| {
             let list = json!([token.claims["nonce"].clone()]);
             token.claim("nonce", list).compact()
         }),
@@ -451,7 +456,7 @@ async fn a_name_that_stands_twice_in_a_token_signs_nobody_in() {
 #[tokio::test]
 async fn what_is_not_a_token_at_all_signs_nobody_in() {
     let malformed = "id_token_malformed";
-    let unavailable = "provider_unavailable";
+    let (unavailable, large) = ("provider_unavailable", "session_too_large");
     let parts = |token: &Jwt| token.compact().split('.').map(str::to_owned).collect::<Vec<_>>();
     let raw = |what: &str, reason: &'static str, header: &[u8], claims: &[u8]| {
         let (header, claims) = (header.to_vec(), claims.to_vec());
@@ -477,12 +482,10 @@ async fn what_is_not_a_token_at_all_signs_nobody_in() {
         case("with a space", unavailable, |token| token.compact().replacen('.', ". ", 1)),
         case("with a line break", unavailable, |token| token.compact().replacen('.', ".\r\nx: y\r\n", 1)),
         case("with an umlaut", unavailable, |token| format!("{}ä", token.compact())),
-        case("100 kB of name", unavailable, |token| {
-            token.claim("name", json!("n".repeat(100_000))).compact()
-        }),
-        case("100 kB of header", unavailable, |token| token.head("x", json!("n".repeat(100_000))).compact()),
+        case("100 kB of name", large, |token| token.claim("name", json!("n".repeat(100_000))).compact()),
+        case("100 kB of header", large, |token| token.head("x", json!("n".repeat(100_000))).compact()),
         case("1 MB", unavailable, |token| token.claim("name", json!("n".repeat(1_000_000))).compact()),
-        case("100 kB of dots", unavailable, |_| ".".repeat(100_000)),
+        case("100 kB of dots", large, |_| ".".repeat(100_000)),
         raw("no claims", malformed, good, b""),
         raw("claims in a list", malformed, good, b"[]"),
         raw("claims null", malformed, good, b"null"),
