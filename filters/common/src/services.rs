@@ -218,3 +218,46 @@ fn authorization(token: &Secret) -> (&'static str, String) {
     let text = std::str::from_utf8(token.expose()).unwrap_or_default();
     ("authorization", ["Bearer ", text].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document;
+    use crate::json::Json;
+
+    fn services() -> Services {
+        let json = Json::parse(br#"{"version":1,"rules":[{}]}"#).unwrap();
+        Services::from_document(&document(json, &[]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_public_issuer_cannot_lead_into_this_machine_or_its_network() {
+        let services = services();
+        for private in [
+            "https://localhost/t",
+            "https://127.0.0.1/t",
+            "https://10.0.0.1/t",
+            "https://192.168.1.1:8443/t",
+            "https://172.16.0.1/t",
+            "https://169.254.169.254/t",
+            "https://100.64.0.1/t",
+            "https://0.0.0.0/t",
+            "https://[::1]/t",
+            "https://[fd00::1]/t",
+            "https://2130706433/t",
+            "https://127.1/t",
+            "https://metadata.google.internal/t",
+            "https://vault.local/t",
+            "https://service/t",
+            "https://localhost./t",
+            "http://127.0.0.1/t",
+            "http://login.example.com/t",
+            "ftp://login.example.com/t",
+            "https://user@login.example.com/t",
+        ] {
+            assert!(services.discovered(private, "https://login.example.com").is_none(), "{private}");
+        }
+        assert!(services.discovered("https://tokens.example.net/t", "https://login.example.com").is_some());
+        assert!(services.discovered("http://127.0.0.1:9000/t", "http://127.0.0.1:9400").is_some());
+    }
+}
