@@ -168,6 +168,29 @@ fn a_provider_that_is_down_is_a_503_page_that_heals() {
 }
 
 #[test]
+fn the_door_is_not_ready_before_its_secret_is_there() {
+    let provider = Provider::new();
+    let secret = "sm://projects/p/secrets/s/versions/latest";
+    let gateway = provider::sealed_by(&provider, &configuration(), secret).start().unwrap();
+    let ready = || {
+        gateway.advance(std::time::Duration::from_secs(2));
+        gateway.send(Request::get("/_lockgate/ready").host("localhost:8080")).status
+    };
+    assert_eq!((ready(), ready()), (503, 503), "metadata and keys are there by then");
+    let payload = lockgate_common::encoding::base64(lockgate_common::encoding::base64(&[3; 32]).as_bytes());
+    provider.set(|state| {
+        let token = json!({"access_token": "t", "expires_in": 3600});
+        let path = "/computeMetadata/v1/instance/service-accounts/default/token";
+        state.answers.insert(path, provider::ok(&token));
+        let path = "/v1/projects/p/secrets/s/versions/latest:access";
+        state.answers.insert(path, provider::ok(&json!({"payload": {"data": payload}})));
+    });
+    assert!(ready() == 204 || ready() == 204, "being asked, it asks for what is missing");
+    provider::tell_time(&provider, &gateway);
+    assert_eq!(signed_in(&gateway, &provider).open(&gateway, "/").status, 200);
+}
+
+#[test]
 fn another_issuers_metadata_is_not_taken_and_the_log_names_the_field() {
     let provider = Provider::new();
     provider.set(|state| state.discovery = json!({"issuer": "http://127.0.0.1:9400/"}));

@@ -10,7 +10,7 @@ use crate::config::{ConfigError, Fields};
 use crate::encoding::{base64url, from_base64, push_decimal};
 use crate::fetch::Shared;
 use crate::host::{Host, HostError};
-use crate::json::write_string;
+use crate::json::{write_string, write_strings};
 use crate::jwt;
 use crate::runtime::Runtime;
 use crate::secret::{Secret, SecretSource};
@@ -164,11 +164,7 @@ impl Identity<'_> {
         }
         if !self.groups.is_empty() {
             out.extend_from_slice(b",\"groups\":");
-            for (index, group) in self.groups.iter().enumerate() {
-                out.push(if index > 0 { b',' } else { b'[' });
-                write_string(&mut out, group);
-            }
-            out.push(b']');
+            write_strings(&mut out, self.groups);
         }
         out
     }
@@ -228,6 +224,14 @@ impl Assertions {
         };
         let kept = RefCell::default();
         Ok(Self { issuer: issuer.to_owned(), audience, lifetime_s, keys, kept })
+    }
+
+    /// Whether the keys are there; asked for where they are not.
+    pub fn is_ready(&self) -> bool {
+        match &self.keys {
+            Source::Fixed(_) => true,
+            Source::Fetched(shared) => shared.prefetch(),
+        }
     }
 
     /// The keys, waiting until `deadline` (ms since 1970) where they have to be fetched.

@@ -87,6 +87,15 @@ impl<T: Clone + 'static> Shared<T> {
         Some(value)
     }
 
+    /// Whether the value is there; a fetch is started where it is not, and nobody waits for it.
+    pub fn prefetch(&self) -> bool {
+        let is_there = self.current().is_some();
+        if !is_there {
+            self.start(self.0.runtime.host().now_ms());
+        }
+        is_there
+    }
+
     /// The value, waiting for a fetch until `deadline` (ms since 1970) where there is none.
     pub async fn value(&self, deadline: u64) -> Result<T, FetchError> {
         if let Some(value) = self.current() {

@@ -94,6 +94,11 @@ impl Stream {
         std::str::from_utf8(value).unwrap_or_default()
     }
 
+    /// The request's id, as it may stand in a log line or a page.
+    pub fn request_id(&self) -> String {
+        loggable(self.text("x-request-id"))
+    }
+
     /// The whole request body, once it is there, trailers included in the wait. At most `limit`
     /// bytes: more is an error at once, before the rest has arrived.
     pub async fn request_body(&self, limit: usize) -> Result<Vec<u8>, TooLarge> {
@@ -332,7 +337,7 @@ impl Flow {
         crate::encoding::push_decimal(&mut line, u64::from(refusal.status));
         line.push_str(" request_id=");
         if let Some(stream) = &*self.stream.borrow() {
-            line.push_str(&loggable(stream.text("x-request-id")));
+            line.push_str(&stream.request_id());
         }
         host.log(Level::Warn, &line);
     }

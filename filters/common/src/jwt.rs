@@ -1,7 +1,10 @@
 //! Checks a signed token: its form, its claims against what is expected, and its signature by a key
 //! of the issuer's set, computed by the proxy (RFC 7515, 7518, 7519; RFC 8725 for what to refuse).
 
+use std::rc::Rc;
+
 use crate::encoding::from_base64url;
+use crate::fetch::Shared;
 use crate::host::Host;
 use crate::json::Json;
 use crate::jwks::{Algorithm, Key, Keys};
@@ -31,8 +34,8 @@ pub enum TokenError {
     Issuer,
     /// Another audience.
     Audience,
-    /// The proxy cannot verify signatures.
-    Host,
+    /// Whether it is good cannot be known: the keys cannot be had, or the proxy cannot verify signatures.
+    Unverifiable,
 }
 
 /// A token taken apart; nothing in it is to be believed before [`Token::verify`].
@@ -118,6 +121,25 @@ impl Token {
         verify(host, key, &self.signed, &self.signature)
     }
 
+    /// The same with the issuer's published keys, waiting for them until `deadline` (ms since 1970). A key id
+    /// that is not known may be new: they are then fetched once more, as often as the throttle allows.
+    pub async fn verify_published(
+        &self,
+        keys: &Shared<Rc<Keys>>,
+        host: &dyn Host,
+        deadline: u64,
+    ) -> Result<(), TokenError> {
+        let known = keys.value(deadline).await.map_err(|_| TokenError::Unverifiable)?;
+        match self.verify(&known, host) {
+            Err(TokenError::UnknownKey) => match keys.newer(deadline).await {
+                Ok(Some(newer)) => self.verify(&newer, host),
+                Ok(None) => Err(TokenError::UnknownKey),
+                Err(_) => Err(TokenError::Unverifiable),
+            },
+            result => result,
+        }
+    }
+
     /// `alg`.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -181,7 +203,7 @@ fn verify(host: &dyn Host, key: &Key, signed: &[u8], signature: &[u8]) -> Result
         // VerifySignatureResult: field 1 is true, and proto3 leaves a false one out.
         Ok(result) if result.starts_with(&[0x08, 0x01]) => Ok(()),
         Ok(_) => Err(TokenError::Signature),
-        Err(_) => Err(TokenError::Host),
+        Err(_) => Err(TokenError::Unverifiable),
     }
 }
 

@@ -75,6 +75,14 @@ impl SecretSource {
         )))
     }
 
+    /// Whether the value is there; a fetch is started where it is not.
+    pub fn prefetch(&self) -> bool {
+        match self {
+            Self::Fixed(_) => true,
+            Self::Fetched(shared) => shared.prefetch(),
+        }
+    }
+
     /// The value, waiting until `deadline` (milliseconds since 1970) where it has to be fetched.
     pub async fn value(&self, deadline: u64) -> Result<Rc<Secret>, FetchError> {
         match self {

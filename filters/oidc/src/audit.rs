@@ -1,7 +1,7 @@
 //! One line for each sign-in and sign-out: `lockgate audit event=… provider=… issuer=… subject=…
 //! email=… session=… request_id=…`. A refusal has its own line, of the same shape, for all filters.
 
-use lockgate_common::flow::{Stream, loggable};
+use lockgate_common::flow::Stream;
 use lockgate_common::host::Level;
 use lockgate_common::json::Json;
 
@@ -26,7 +26,7 @@ pub fn session(stream: &Stream, event: &str, session: &Session) {
     line.push_str(" session=");
     line.push_str(session.id.get(..11).unwrap_or_default());
     line.push_str(" request_id=");
-    line.push_str(&loggable(stream.text("x-request-id")));
+    line.push_str(&stream.request_id());
     stream.host().log(Level::Info, &line);
 }
 

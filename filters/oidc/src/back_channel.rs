@@ -84,7 +84,7 @@ impl BackChannel {
         let provider = self.providers.iter().find(issued).ok_or(refusal(TokenError::Issuer))?;
         let now_ms = stream.host().now_ms();
         let logout = Logout::check(provider, &token, now_ms)?;
-        verify(stream, provider, &token, deadline).await?;
+        token.verify_published(&provider.keys, stream.host(), deadline).await.map_err(refusal)?;
 
         let (host, now_s) = (stream.host(), now_ms / 1_000);
         // `jti` is remembered for as long as the token could be sent again (2.6, item 8).
@@ -184,24 +184,12 @@ fn logout_token(body: &[u8]) -> Option<String> {
     found
 }
 
-async fn verify(stream: &Stream, provider: &Speaker, token: &Token, deadline: u64) -> Result<(), Refusal> {
-    let keys = provider.keys.value(deadline).await.map_err(|_| NO_KEYS)?;
-    match token.verify(&keys, stream.host()) {
-        Err(TokenError::UnknownKey) => match provider.keys.newer(deadline).await {
-            Ok(Some(keys)) => token.verify(&keys, stream.host()).map_err(refusal),
-            Ok(None) => Err(refusal(TokenError::UnknownKey)),
-            Err(_) => Err(NO_KEYS),
-        },
-        result => result.map_err(refusal),
-    }
-}
-
 fn report(stream: &Stream, issuer: &str, one_session: bool) {
     let mut line = String::from("lockgate audit event=signed_out_by_provider issuer=");
     line.push_str(issuer);
     line.push_str(if one_session { " sessions=one" } else { " sessions=all" });
     line.push_str(" request_id=");
-    line.push_str(&lockgate_common::flow::loggable(stream.text("x-request-id")));
+    line.push_str(&stream.request_id());
     stream.host().log(Level::Info, &line);
 }
 
@@ -220,7 +208,7 @@ fn refusal(error: TokenError) -> Refusal {
         TokenError::NotYet => "logout_token_not_yet",
         TokenError::Issuer => "logout_token_issuer",
         TokenError::Audience => "logout_token_audience",
-        TokenError::Host => return NO_KEYS,
+        TokenError::Unverifiable => return NO_KEYS,
     })
 }
 

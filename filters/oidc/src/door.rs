@@ -149,7 +149,9 @@ impl Door {
 
     /// Keys, metadata and secrets are there; asked for where they are not.
     pub fn is_ready(&self) -> bool {
-        let waiting = self.providers.iter().filter(|provider| !provider.is_ready(&self.runtime)).count();
-        self.programs.is_ready(&self.runtime) && waiting == 0
+        let missing = self.providers.iter().filter(|provider| !provider.is_ready()).count();
+        let sessions = self.sessions.as_ref().is_none_or(|sessions| sessions.secret.prefetch());
+        let assertions = self.assertions.as_ref().is_none_or(Assertions::is_ready);
+        self.programs.is_ready() && sessions && assertions && missing == 0
     }
 }

@@ -8,7 +8,7 @@ use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
 use lockgate_common::http::{Refusal, path_without_query, without_parameters};
-use lockgate_common::json::write_string;
+use lockgate_common::json::{write_string, write_strings};
 use lockgate_common::rules::{first_fit, first_fit_at};
 use lockgate_common::runtime::{Runtime, Story};
 
@@ -163,12 +163,11 @@ impl Oidc {
         host.set_property("lockgate_oidc", b"passed");
         self.remove_ours(stream, !rule.forwards_token());
         for (name, value) in door.identity_headers.values(identity) {
-            let came = stream.headers().first(name).is_some();
-            if came || value.is_some() {
-                host.set_header(Map::Request, name, value.as_deref().map(str::as_bytes));
+            if let Some(value) = value {
+                host.set_header(Map::Request, name, Some(value.as_bytes()));
             }
         }
-        host.set_header(Map::Request, "x-lockgate-assertion", assertion.as_deref().map(str::as_bytes));
+        host.set_header(Map::Request, assertion::HEADER, assertion.as_deref().map(str::as_bytes));
         if let (true, Some(visit)) = (rule.forwards_token(), &visitor.visit)
             && let Some(token) = &visit.opened.session.access_token
         {
@@ -232,14 +231,8 @@ fn principal(identity: &Identity) -> Vec<u8> {
         }
     }
     if !identity.groups.is_empty() {
-        out.extend_from_slice(b",\"groups\":[");
-        for (index, group) in identity.groups.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            write_string(&mut out, group);
-        }
-        out.push(b']');
+        out.extend_from_slice(b",\"groups\":");
+        write_strings(&mut out, &identity.groups);
     }
     out.push(b'}');
     out

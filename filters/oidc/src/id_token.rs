@@ -38,7 +38,7 @@ pub async fn check(
 ) -> Result<Token, IdTokenError> {
     let token = Token::parse(text.as_bytes()).map_err(wrong)?;
     check_claims(provider, &token, expected, runtime.host().now_ms())?;
-    verify(runtime, provider, &token, deadline).await?;
+    token.verify_published(&provider.keys, runtime.host(), deadline).await.map_err(wrong)?;
     Ok(token)
 }
 
@@ -99,23 +99,6 @@ fn check_claims(
     Ok(())
 }
 
-async fn verify(
-    runtime: &Rc<Runtime>,
-    provider: &Provider,
-    token: &Token,
-    deadline: u64,
-) -> Result<(), IdTokenError> {
-    let keys = provider.keys.value(deadline).await.map_err(|_| IdTokenError::NoKeys)?;
-    match token.verify(&keys, runtime.host()) {
-        Err(TokenError::UnknownKey) => match provider.keys.newer(deadline).await {
-            Ok(Some(keys)) => token.verify(&keys, runtime.host()).map_err(wrong),
-            Ok(None) => Err(wrong(TokenError::UnknownKey)),
-            Err(_) => Err(IdTokenError::NoKeys),
-        },
-        result => result.map_err(wrong),
-    }
-}
-
 fn wrong(error: TokenError) -> IdTokenError {
     IdTokenError::Wrong(match error {
         TokenError::Malformed => "id_token_malformed",
@@ -126,6 +109,6 @@ fn wrong(error: TokenError) -> IdTokenError {
         TokenError::NotYet => "id_token_not_yet",
         TokenError::Issuer => "id_token_issuer",
         TokenError::Audience => "id_token_audience",
-        TokenError::Host => return IdTokenError::NoKeys,
+        TokenError::Unverifiable => return IdTokenError::NoKeys,
     })
 }

@@ -99,15 +99,8 @@ impl Issuer {
     }
 
     /// The keys are there; asked for where they are not.
-    pub fn is_ready(&self, runtime: &Rc<Runtime>) -> bool {
-        let ready = self.keys.current().is_some();
-        if !ready {
-            let (keys, deadline) = (self.keys.clone(), runtime.host().now_ms() + provider::DEADLINE_MS);
-            runtime.spawn(Box::pin(async move {
-                let _ = keys.value(deadline).await;
-            }));
-        }
-        ready
+    pub fn is_ready(&self) -> bool {
+        self.keys.prefetch()
     }
 
     /// Checks a token that [`Issuer::issued`] holds for: whose it is, and until when (ms since 1970).
@@ -118,16 +111,7 @@ impl Issuer {
         deadline: u64,
     ) -> Result<(Identity, u64), Refusal> {
         self.check_claims(token, stream.host().now_ms())?;
-        let keys = self.keys.value(deadline).await.map_err(|_| NO_KEYS)?;
-        match token.verify(&keys, stream.host()) {
-            Err(TokenError::UnknownKey) => match self.keys.newer(deadline).await {
-                Ok(Some(keys)) => token.verify(&keys, stream.host()).map_err(refusal)?,
-                Ok(None) => return Err(refusal(TokenError::UnknownKey)),
-                // The key may be a new one, and the token good.
-                Err(_) => return Err(NO_KEYS),
-            },
-            result => result.map_err(refusal)?,
-        }
+        token.verify_published(&self.keys, stream.host(), deadline).await.map_err(refusal)?;
         let claims = token.claims().map_err(refusal)?;
         let name = self.names.first().map_or("", String::as_str);
         let identity = Identity::from_claims(claims, name, &self.claim_rules, false).ok_or(NO_SUBJECT)?;
@@ -195,6 +179,6 @@ fn refusal(error: TokenError) -> Refusal {
         TokenError::NotYet => "token_not_yet",
         TokenError::Issuer => "token_issuer",
         TokenError::Audience => "token_audience",
-        TokenError::Host => return NO_KEYS,
+        TokenError::Unverifiable => return NO_KEYS,
     })
 }

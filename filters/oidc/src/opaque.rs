@@ -78,6 +78,11 @@ impl Introspection {
         }))
     }
 
+    /// Our secret there is had; asked for where it is not.
+    pub fn is_ready(&self) -> bool {
+        self.client_secret.prefetch()
+    }
+
     /// The fields of `tokens.introspection`.
     pub const SETTINGS: &[&str] = &[
         "endpoint",

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use lockgate_common::encoding::{push_percent, rfc3339};
-use lockgate_common::flow::{Stream, loggable};
+use lockgate_common::flow::Stream;
 use lockgate_common::form;
 use lockgate_common::http::{Refusal, Reply};
 use lockgate_common::json::write_string;
@@ -32,7 +32,7 @@ pub async fn answer(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<R
         "sign-in" if get && people => sign_in(door, stream, query).await,
         "sign-out" if get && people => sign_out::ask(door, stream, deadline).await,
         "sign-out" if post && people => sign_out::sign_out(door, stream, deadline).await,
-        "signed-out" if get && people => Ok(pages::signed_out(&request_id(stream))),
+        "signed-out" if get && people => Ok(pages::signed_out(&stream.request_id())),
         "token" if get && door.token_page => token(door, stream, deadline).await,
         _ if get && people && door.providers.iter().any(|provider| provider.callback_path == path) => {
             callback::answer(door, stream, path, query).await
@@ -44,23 +44,16 @@ pub async fn answer(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<R
     }
 }
 
-/// The request's id, as it may stand in a page.
-pub fn request_id(stream: &Stream) -> String {
-    loggable(stream.text("x-request-id"))
-}
-
 /// Where several providers are offered.
 pub fn to_chooser(return_to: &str) -> Reply {
-    let mut location = String::from("/_lockgate/sign-in?return_to=");
-    push_percent(&mut location, return_to);
-    login::redirect(302, location)
+    login::redirect(302, chooser_path(return_to))
 }
 
 fn ready(door: &Door) -> Reply {
     if door.is_ready() {
         return Reply::empty(204);
     }
-    let text = b"Not ready: the sign-in service's keys are not there yet.\n".to_vec();
+    let text = b"Not ready: keys or secrets are not there yet.\n".to_vec();
     let mut reply = Reply::with_body(503, "text/plain; charset=utf-8", text);
     reply.headers.push(("retry-after", "1".to_owned()));
     reply
@@ -82,7 +75,7 @@ async fn sign_in(door: &Rc<Door>, stream: &Stream, query: &str) -> Result<Reply,
         other => navigation::return_path(other.unwrap_or("/")),
     };
     if !stream.text(":authority").eq_ignore_ascii_case(&door.site.authority) {
-        return Ok(login::redirect(302, door.site.address(&to_chooser_path(&return_to))));
+        return Ok(login::redirect(302, door.site.address(&chooser_path(&return_to))));
     }
     let chosen = form::first(query.as_bytes(), "provider");
     match (chosen, door.providers.as_slice()) {
@@ -93,19 +86,19 @@ async fn sign_in(door: &Rc<Door>, stream: &Stream, query: &str) -> Result<Reply,
         (None, [only]) => login::begin(door, stream, only, &return_to).await,
         (None, several) => {
             let choice = |provider: &Rc<crate::provider::Provider>| {
-                let mut href = to_chooser_path(&return_to);
+                let mut href = chooser_path(&return_to);
                 href.push_str("&provider=");
                 href.push_str(&provider.name);
                 href
             };
             let choices: Vec<(&str, String)> =
                 several.iter().map(|provider| (provider.title.as_str(), choice(provider))).collect();
-            Ok(pages::chooser(&choices, &request_id(stream)))
+            Ok(pages::chooser(&choices, &stream.request_id()))
         }
     }
 }
 
-fn to_chooser_path(return_to: &str) -> String {
+fn chooser_path(return_to: &str) -> String {
     let mut path = String::from("/_lockgate/sign-in?return_to=");
     push_percent(&mut path, return_to);
     path
@@ -161,7 +154,7 @@ async fn token(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<Reply,
     let session = &visit.opened.session;
     let token = session.access_token.as_deref().ok_or(NO_PAGE)?;
     let expires = session.token_expires_s.map(|at_s| rfc3339(at_s * 1_000)).unwrap_or_default();
-    let mut reply = pages::token(token, &expires, &request_id(stream));
+    let mut reply = pages::token(token, &expires, &stream.request_id());
     let cookie = visit::cookie(door, stream, &visit).await;
     reply.headers.extend(cookie.into_iter().map(|line| ("set-cookie", line)));
     Ok(reply)

@@ -84,10 +84,11 @@ impl Programs {
         !self.issuers.is_empty() || self.introspection.is_some() || self.google.is_some()
     }
 
-    /// Every issuer's keys are there.
-    pub fn is_ready(&self, runtime: &Rc<Runtime>) -> bool {
-        let missing = self.issuers.iter().filter(|issuer| !issuer.is_ready(runtime)).count();
-        missing == 0
+    /// What tokens are checked with is there; asked for where it is not.
+    pub fn is_ready(&self) -> bool {
+        let missing = self.issuers.iter().filter(|issuer| !issuer.is_ready()).count();
+        let introspection = self.introspection.as_ref().is_none_or(|endpoint| endpoint.is_ready());
+        introspection && missing == 0
     }
 
     /// Whose token it is.
@@ -175,29 +176,20 @@ impl Programs {
                 other => other,
             };
             let now_ms = asking.host().now_ms();
-            match &verdict {
+            let (answer, remembered) = match &verdict {
                 Verdict::Active(identity, until_ms) => {
-                    known.insert(
-                        token.clone().into_bytes(),
-                        Rc::new(Known::Good(identity.clone())),
-                        *until_ms,
-                    );
+                    ("active", Some((Known::Good(identity.clone()), *until_ms)))
                 }
                 Verdict::Inactive(reason) => {
-                    let refused = Rc::new(Known::Refused(reason));
-                    known.insert(token.clone().into_bytes(), refused, now_ms + REFUSED_MS);
+                    ("inactive", Some((Known::Refused(reason), now_ms + REFUSED_MS)))
                 }
                 // Nothing is known of the token, so nothing is remembered.
-                Verdict::Unavailable => {}
+                Verdict::Unavailable => ("unavailable", None),
+            };
+            if let Some((known_as, until_ms)) = remembered {
+                known.insert(token.clone().into_bytes(), Rc::new(known_as), until_ms);
             }
-            asking.count(&[
-                "asked",
-                match &verdict {
-                    Verdict::Active(..) => "active",
-                    Verdict::Inactive(_) => "inactive",
-                    Verdict::Unavailable => "unavailable",
-                },
-            ]);
+            asking.count(&["asked", answer]);
             asked.borrow_mut().retain(|(other, _)| other != token.as_bytes());
             settled.settle(&asking, verdict);
         }));

@@ -128,16 +128,11 @@ impl Provider {
         })
     }
 
-    /// Its metadata and keys are there; asked for where they are not.
-    pub fn is_ready(&self, runtime: &Rc<Runtime>) -> bool {
-        let ready = self.discovery.current().is_some() && self.keys.current().is_some();
-        if !ready {
-            let (keys, deadline) = (self.keys.clone(), runtime.host().now_ms() + DEADLINE_MS);
-            runtime.spawn(Box::pin(async move {
-                let _ = keys.value(deadline).await;
-            }));
-        }
-        ready
+    /// Its metadata, its keys and our secret there are had; asked for where they are not.
+    pub fn is_ready(&self) -> bool {
+        let secret = self.client_secret.as_ref().is_none_or(SecretSource::prefetch);
+        let (discovery, keys) = (self.discovery.prefetch(), self.keys.prefetch());
+        discovery && keys && secret
     }
 }
 

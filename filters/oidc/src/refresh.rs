@@ -250,7 +250,7 @@ fn lease_name(slot: u8) -> String {
     name
 }
 
-/// 1,024 places, so that two refreshes within a minute rarely meet in one.
+/// 1,024 places, so that two outcomes that are kept rarely meet in one; the later then displaces the other.
 fn outcome_name(key: &str) -> String {
     let mut name = String::from("lockgate.oidc.refreshed.");
     push_decimal(&mut name, u64::from(slot(key) % 1_024));

@@ -1,7 +1,7 @@
 //! How a refusal reaches whoever asked: a page for a browser that shows one, a sentence for anybody
 //! else, and the challenge that tells a program to bring another token (RFC 6750, section 3).
 
-use lockgate_common::flow::{Stream, Verdict, loggable};
+use lockgate_common::flow::{Stream, Verdict};
 use lockgate_common::http::{Refusal, Reply};
 
 use crate::navigation;
@@ -15,16 +15,13 @@ pub fn verdict(stream: &Stream, refusal: Refusal) -> Verdict {
 
 /// The same with `Set-Cookie` lines.
 pub fn with_cookies(stream: &Stream, refusal: Refusal, lines: Vec<String>) -> Verdict {
-    let mut reply = match navigation::wants_html(stream.headers()) {
-        true => page(stream, &refusal),
-        false => refusal.reply(),
-    };
-    if refusal.status == 503 && !reply.headers.iter().any(|(name, _)| *name == "retry-after") {
-        reply.headers.push(("retry-after", "1".to_owned()));
-    }
-    if !reply.headers.iter().any(|(name, _)| *name == "cache-control") {
+    let mut reply = if navigation::wants_html(stream.headers()) {
+        page(stream, &refusal)
+    } else {
+        let mut reply = refusal.reply();
         reply.headers.push(("cache-control", "no-store".to_owned()));
-    }
+        reply
+    };
     if let Some(challenge) = challenge(&refusal) {
         reply.headers.push(("www-authenticate", challenge));
     }
@@ -44,8 +41,7 @@ fn page(stream: &Stream, refusal: &Refusal) -> Reply {
         _ if own => ("The sign-in did not work", Some(("Try again", "/"))),
         _ => ("The request cannot be taken", None),
     };
-    let request_id = loggable(stream.text("x-request-id"));
-    pages::refusal(refusal.status, heading, refusal.sentence, link, &request_id)
+    pages::refusal(refusal.status, heading, refusal.sentence, link, &stream.request_id())
 }
 
 /// Only `invalid_token` makes a program refresh; a plain challenge says that a token is wanted at all.

@@ -8,7 +8,6 @@ use lockgate_common::http::{Refusal, Reply};
 use crate::door::Door;
 use crate::login::redirect;
 use crate::marks::{self, Kind};
-use crate::own::request_id;
 use crate::provider::Provider;
 use crate::refuse::{CROSS_ORIGIN, NO_STORE};
 use crate::token_endpoint::{self, push_pair};
@@ -29,7 +28,7 @@ pub async fn ask(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<Repl
         Some(_) => "http:",
         None => "",
     };
-    Ok(pages::confirm_sign_out(who, scheme, &request_id(stream)))
+    Ok(pages::confirm_sign_out(who, scheme, &stream.request_id()))
 }
 
 /// Ends the session: for this browser, for a copy of its cookie, and at the provider.

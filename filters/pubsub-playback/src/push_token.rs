@@ -41,7 +41,7 @@ impl PushTokens {
         let token = Token::parse(bytes).map_err(refusal)?;
         token.expect(&self.issuers, &self.audience, now_ms).map_err(refusal)?;
         self.expect_account(&token)?;
-        self.verify(stream, &token, deadline).await?;
+        token.verify_published(&self.keys, stream.host(), deadline).await.map_err(refusal)?;
 
         let mut remembered = self.remembered.borrow_mut();
         remembered.truncate(MAX_REMEMBERED - 1);
@@ -60,20 +60,6 @@ impl PushTokens {
         let email = jwt::text(claims, "email").map_err(|_| WRONG_ACCOUNT)?;
         let verified = claims.unique_field("email_verified").ok().flatten().and_then(Json::bool);
         if email == self.email && verified == Some(true) { Ok(()) } else { Err(WRONG_ACCOUNT) }
-    }
-
-    /// A key id that is not known may be new: the keys are then fetched once more, as often as the
-    /// throttle allows.
-    async fn verify(&self, stream: &Stream, token: &Token, deadline: u64) -> Result<(), Refusal> {
-        let keys = self.keys.value(deadline).await.map_err(|_| NO_KEYS)?;
-        match token.verify(&keys, stream.host()) {
-            Err(TokenError::UnknownKey) => match self.keys.newer(deadline).await {
-                Ok(Some(keys)) => token.verify(&keys, stream.host()).map_err(refusal),
-                Ok(None) => Err(refusal(TokenError::UnknownKey)),
-                Err(_) => Err(NO_KEYS),
-            },
-            result => result.map_err(refusal),
-        }
     }
 }
 
@@ -98,7 +84,7 @@ fn refusal(error: TokenError) -> Refusal {
         TokenError::NotYet => "token_not_yet",
         TokenError::Issuer => "token_issuer",
         TokenError::Audience => "token_audience",
-        TokenError::Host => return NO_KEYS,
+        TokenError::Unverifiable => return NO_KEYS,
     };
     Refusal { status: 401, reason, sentence: "The token is not valid here." }
 }
