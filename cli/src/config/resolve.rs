@@ -1,5 +1,6 @@
 //! As written → as used. Notes every problem it meets instead of stopping at the first.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use super::raw::{Raw, RawServices, RawSlack, RawUpstream};
 use super::resolved::{Config, Guard, Services, Slack, Upstream};
 use super::secret::SecretName;
 use super::url::{PublicUrl, Scheme, Url};
-use super::{Environment, log, routes, sign_in};
+use super::{Environment, log, mesh, routes, sign_in};
 
 /// What resolving needs beside the file.
 pub(super) struct Context<'a> {
@@ -109,6 +110,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     {
         problems.push(sign_in::nobody());
     }
+    let mesh = mesh::resolve(raw.mesh, address, upstream_url, context, &mut problems);
     let config =
         listen.zip(admin).zip(upstream).zip(services).map(|(((listen, admin), upstream), services)| Config {
             listen,
@@ -121,6 +123,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
             slack,
             log,
             sign_in,
+            mesh,
             limits,
             budgets,
             routes,
@@ -182,6 +185,7 @@ fn services(raw: RawServices, problems: &mut Problems) -> Option<Services> {
             raw.metadata_base.as_ref(),
             "http://metadata.google.internal",
         )?,
+        clusters: BTreeMap::new(),
     })
 }
 

@@ -149,7 +149,7 @@ impl Plugin {
         let mut vm = json!({
             "vm_id": self.vm_id,
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": modules.file(config)}},
+            "code": {"local": {"filename": modules.file(config, self.root_id)}},
         });
         let variables: Vec<&str> = config.variables().into_iter().collect();
         if let (Value::Object(vm), false) = (&mut vm, variables.is_empty()) {

@@ -5,15 +5,17 @@ mod clusters;
 mod cors;
 mod door;
 mod filters;
+pub mod istio;
 mod listener;
 mod matching;
+mod modules;
 mod plugins;
 mod process;
 mod routes;
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
+
+pub use modules::Modules;
 
 use crate::config::Config;
 
@@ -22,33 +24,6 @@ pub const STAT_PREFIX: &str = "lockgate";
 
 /// The path that answers 204 as soon as the chain serves.
 pub const HEALTH: &str = "/_lockgate/health";
-
-/// The module with every filter of the write-ahead log.
-const LOG: &str = "log.wasm";
-
-/// The module with every filter.
-const ALL: &str = "lockgate.wasm";
-
-/// Where the filters' code is.
-#[derive(Clone, Debug)]
-pub struct Modules(PathBuf);
-
-impl Modules {
-    /// A directory with `log.wasm` and `lockgate.wasm`, or one module that is used whatever its name.
-    pub fn at(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
-    /// What is not configured is not loaded: each byte of a module is compiled before the first answer.
-    fn file(&self, config: &Config) -> String {
-        let module = if config.sign_in.is_some() { ALL } else { LOG };
-        let path = match self.0.extension() {
-            Some(extension) if extension == "wasm" => self.0.clone(),
-            _ => self.0.join(module),
-        };
-        path.to_string_lossy().into_owned()
-    }
-}
 
 /// Envoy's bootstrap as YAML. It holds the names of secrets, never their values.
 ///

@@ -1,0 +1,142 @@
+//! The configuration as used → the resources of a mesh. It is the plain chain and the plain route table,
+//! put where a sidecar or a gateway has them: Envoy's own filters and those that read a body by an
+//! EnvoyFilter, since nothing else can hold a request's headers until its body is there; a filter that
+//! reads none by a WasmPlugin, where nothing must stand before it.
+//!
+//! What keeps the plain table closed keeps this one: the guard is on and every other filter off unless a
+//! route says otherwise, and the way to the service asks for a filter's mark. Should the mesh apply a part
+//! of the patches only, the guard stands before everything.
+
+mod chain;
+mod egress;
+mod listener;
+mod routes;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::Modules;
+use crate::config::{Config, Mesh, Proxy};
+
+/// The digests of the images' manifests, in hexadecimal, by module.
+pub type Digests = BTreeMap<String, String>;
+
+/// Why a configuration has no place in a mesh.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing says where in the mesh.
+    #[error(
+        "mesh: is missing; expected, for example, {{namespace: shop, workload: {{app: shop}}, proxy: sidecar, \
+         images: oci://europe-docker.pkg.dev/my-project/lockgate}}"
+    )]
+    NoMesh,
+    /// A mesh knows hosts by name.
+    #[error("{0} cannot be called from a mesh: expected a host's name")]
+    NoName(String),
+    /// A host has one cluster.
+    #[error("{0} is called at two addresses: a mesh's clusters are known by their host alone")]
+    TwoPorts(String),
+    /// A digest was wanted of an image that is not there.
+    #[error("the images have none of {0}: run `make oci`")]
+    NoImage(String),
+    /// The YAML writer failed.
+    #[error("the manifests cannot be written: {0}")]
+    Yaml(#[from] serde_norway::Error),
+}
+
+/// The resources as YAML, to be applied together. They hold the names of secrets, never their values.
+///
+/// # Errors
+/// What [`Error`] says.
+pub fn manifests(config: &Config, modules: &Modules, digests: Option<&Digests>) -> Result<String, Error> {
+    let mut text = String::new();
+    for resource in resources(config, modules, digests)? {
+        text.push_str("---\n");
+        text.push_str(&serde_norway::to_string(&resource)?);
+    }
+    Ok(text)
+}
+
+fn resources(config: &Config, modules: &Modules, digests: Option<&Digests>) -> Result<Vec<Value>, Error> {
+    let mesh = config.mesh.as_ref().ok_or(Error::NoMesh)?;
+    let called = egress::called(config, mesh)?;
+    let mut config = config.clone();
+    config.services.clusters = called.clusters(mesh);
+    if let Some(log) = &mut config.log {
+        let ours = || RETRY.iter().map(|&status| status.to_owned()).collect();
+        log.retry_statuses.get_or_insert_with(ours);
+    }
+    let manager = super::listener::connection_manager(&config, modules);
+    let chain = chain::Chain::of(&manager, &config, mesh, digests)?;
+    let patches = chain
+        .patches
+        .into_iter()
+        .chain(listener::patches(&manager, &config, mesh))
+        .chain(routes::patches(&manager, &config, mesh, &chain.plugins))
+        .collect();
+    let mut resources = called.resources(mesh);
+    resources.extend(chain.plugins.into_iter().map(|plugin| plugin.resource));
+    resources.push(envoy_filter(mesh, patches));
+    Ok(resources)
+}
+
+/// One for everything, so that all of it is applied at once and in this order.
+fn envoy_filter(mesh: &Mesh, patches: Vec<Value>) -> Value {
+    resource(
+        ("networking.istio.io/v1alpha3", "EnvoyFilter"),
+        mesh,
+        &mesh.name,
+        json!({"workloadSelector": {"labels": mesh.workload}, "configPatches": patches}),
+    )
+}
+
+fn resource((version, kind): (&str, &str), mesh: &Mesh, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": mesh.namespace},
+        "spec": spec,
+    })
+}
+
+/// A patch, where nothing but its kind of object has to be found.
+fn patch(apply_to: &str, mesh: &Mesh, operation: &str, value: Value) -> Value {
+    json!({
+        "applyTo": apply_to,
+        "match": {"context": context(mesh)},
+        "patch": {"operation": operation, "value": value},
+    })
+}
+
+fn context(mesh: &Mesh) -> &'static str {
+    match mesh.proxy {
+        Proxy::Sidecar(_) => "SIDECAR_INBOUND",
+        Proxy::Gateway(_) => "GATEWAY",
+    }
+}
+
+/// Adds to a patch where its object is.
+fn found(mut patch: Value, place: &str, how: Value) -> Value {
+    if let Some(Value::Object(found)) = patch.get_mut("match") {
+        found.insert(place.to_owned(), how);
+    }
+    patch
+}
+
+/// The listener's part of a match: a sidecar has many services' ports, a gateway serves this one's host alone.
+fn in_listener(mesh: &Mesh, filter: Value) -> Value {
+    let mut listener = Map::new();
+    if let Proxy::Sidecar(port) = mesh.proxy {
+        listener.insert("portNumber".to_owned(), port.into());
+    }
+    listener.insert("filterChain".to_owned(), json!({"filter": filter}));
+    Value::Object(listener)
+}
+
+/// The filter's own, and two that a mesh answers with: its rules do not know us yet, or its agent could not
+/// get an image and has put something that refuses in a filter's place. Neither says anything of a message.
+const RETRY: [&str; 6] = ["401", "403", "408", "425", "429", "5xx"];
+
+const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
+const ROUTER: &str = "envoy.filters.http.router";
