@@ -168,6 +168,21 @@ fn without_a_sign_in_nobody_passes_a_route_that_asks_for_one() {
     assert!(manifests.contains("oci://europe-docker.pkg.dev/example/lockgate/log:"));
 }
 
+/// As somebody would paste it.
+#[test]
+fn the_readmes_mesh_is_one() {
+    let readme = std::fs::read_to_string(root().join("envoy/istio/README.md")).unwrap();
+    let (_, rest) = readme.split_once("   mesh:\n").unwrap();
+    let (block, _) = rest.split_once("   ```").unwrap();
+    let block: String =
+        block.lines().map(|line| format!("{}\n", line.strip_prefix("   ").unwrap())).collect();
+    let text = shipped("sidecar");
+    let (before, rest) = text.split_once("mesh:\n").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let manifests = render(&format!("{before}mesh:\n{block}\n{after}")).unwrap();
+    assert!(manifests.contains("tokens.example.com: outbound|443|lockgate|tokens.example.com"));
+}
+
 #[test]
 fn what_has_no_place_in_a_mesh_is_said() {
     let sidecar = shipped("sidecar");
