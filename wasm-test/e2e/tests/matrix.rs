@@ -1,11 +1,13 @@
-//! The filters on every Envoy there are manifests and images for: as the tool runs it and as a mesh does, all in
+//! The filters on every Envoy that the documents name: as the tool runs it and as a mesh does, all in
 //! one module and each in one of its own. `envoy/istio/README.md` says which Envoy is which Istio's.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use lockgate_e2e::assertion::key_pem;
 use lockgate_e2e::istio::{Images, Line, Mesh};
+use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::stack::{CONFIG, SLACK_SECRET};
 use lockgate_e2e::visitor::until;
 use lockgate_e2e::{Builder, Request, Stack, scenarios, slack};
@@ -103,4 +105,25 @@ async fn a_mesh_without_the_images_lets_nobody_pass_until_they_are_there() {
             scenarios::a_command_is_stored_and_delivered(&stack).await;
         }
     }
+}
+
+/// Where the tool starts Envoy, it does not start; a mesh's has been started already.
+#[tokio::test]
+async fn a_mesh_whose_envoy_cannot_sign_says_so_and_lets_nobody_pass() {
+    let (minor, envoy) = envoys().swap_remove(0);
+    assert_eq!(minor, 36, "the one without the function");
+    let asserting = format!("{}  assertion: {{ key: {{ env: ASSERTION_KEY }} }}\n", scenarios::PROGRAMS);
+    let stack = Stack::builder()
+        .config(&[CONFIG, &asserting].concat())
+        .variable("ENVOY", &envoy)
+        .variable("ASSERTION_KEY", &key_pem(1))
+        .mesh(Mesh::new(line(minor)))
+        .start()
+        .await;
+    for request in [Request::get("/admin/no-signer"), Request::get("/public/no-signer")] {
+        assert_eq!(stack.client().send(&request).await.status, 500);
+    }
+    stack.assert_no_trace("no-signer");
+    let said = |lines: &[String]| lines.iter().any(|line| line.contains("expected Envoy 1.37 or newer"));
+    assert!(stack.gateway_log().reaches(PATIENCE, said).await);
 }

@@ -140,3 +140,74 @@ const RETRY: [&str; 6] = ["401", "403", "408", "425", "429", "5xx"];
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const ROUTER: &str = "envoy.filters.http.router";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    const GATEWAY: &str = include_str!("../../../../envoy/istio/gateway.yaml");
+
+    fn gateway() -> Config {
+        config::parse(GATEWAY, Path::new("."), &config::Environment::new()).unwrap()
+    }
+
+    /// A filter of the plain chain that only adds to a request, and a route that switches it on.
+    fn manager(others: &[Value]) -> Value {
+        let wasm = |name: &str, root_id: &str, disabled: bool| {
+            let mut filter = json!({"name": name, "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                "config": {"root_id": root_id, "configuration": {"value": "{}"}, "vm_config": {
+                    "vm_id": root_id, "code": {"local": {"filename": "dist/lockgate.wasm"}},
+                }},
+            }});
+            if disabled {
+                filter["disabled"] = true.into();
+            }
+            filter
+        };
+        let mut filters = vec![wasm("lockgate.guard", "oidc", false)];
+        filters.extend(others.iter().cloned());
+        filters.push(wasm("lockgate.upstream-identity", "upstream-identity", true));
+        filters.push(json!({"name": ROUTER}));
+        let routes = json!([
+            {"name": "on", "route": {"cluster": "upstream"},
+             "typed_per_filter_config": {"lockgate.upstream-identity": {"config": {}}}},
+            {"name": "off", "route": {"cluster": "refused"}},
+        ]);
+        json!({"http_filters": filters, "route_config": {"virtual_hosts": [{"routes": routes}]}})
+    }
+
+    #[test]
+    fn a_filter_that_only_adds_to_a_request_is_a_plugin_that_routes_switch_off() {
+        let (config, manager) = (gateway(), manager(&[]));
+        let mesh = config.mesh.clone().unwrap();
+        let chain = chain::Chain::of(&manager, &config, &mesh, None).unwrap();
+        assert_eq!(chain.patches, Vec::<Value>::new());
+        let [guard, identity] = &chain.plugins[..] else { panic!("not two plugins") };
+        assert_eq!(guard.resource["spec"]["phase"], "AUTHN");
+        assert_eq!(identity.resource["spec"]["phase"], Value::Null);
+        let routes = routes::patches(&manager, &config, &mesh, &chain.plugins);
+        let switches = |number: usize| routes[number]["patch"]["value"]["typed_per_filter_config"].clone();
+        assert_eq!(switches(1), Value::Null);
+        let off: Vec<String> = switches(2).as_object().unwrap().keys().cloned().collect();
+        assert_eq!(off, identity.names);
+    }
+
+    /// It would see a push before it is played back, and take its token for a client's.
+    #[test]
+    fn behind_a_filter_that_reads_bodies_it_is_none() {
+        let mut reads = manager(&[])["http_filters"][1].clone();
+        reads["name"] = "lockgate.pubsub-playback".into();
+        reads["typed_config"]["config"]["allow_on_headers_stop_iteration"] = true.into();
+        let config = gateway();
+        let mesh = config.mesh.clone().unwrap();
+        let chain = chain::Chain::of(&manager(&[reads]), &config, &mesh, None).unwrap();
+        assert_eq!(chain.plugins.len(), 1);
+        let places = chain.patches.iter().filter(|patch| patch["applyTo"] == "HTTP_FILTER");
+        let names: Vec<&Value> = places.map(|patch| &patch["patch"]["value"]["name"]).collect();
+        assert_eq!(names, ["lockgate.pubsub-playback", "lockgate.upstream-identity"]);
+    }
+}
