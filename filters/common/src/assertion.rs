@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{ConfigError, Fields};
 use crate::encoding::{base64url, push_decimal};
-use crate::fetch::Shared;
 use crate::host::Host;
 use crate::json::{write_string, write_strings};
 use crate::pem;
@@ -166,7 +165,7 @@ pub struct Assertions {
 
 enum Source {
     Fixed(Rc<AssertionKeys>),
-    Fetched(Shared<Rc<Secret>>),
+    Fetched(SecretSource),
 }
 
 struct Kept {
@@ -196,7 +195,7 @@ impl Assertions {
             return Err(fields.error("keys", "Envoy 1.37 or newer: this one has no function \"sign\""));
         }
         let keys = match SecretSource::from_config(keys, &fields.join("keys"), runtime, services)? {
-            SecretSource::Fetched(shared) => Source::Fetched(shared),
+            source @ SecretSource::Fetched(_) => Source::Fetched(source),
             SecretSource::Fixed(secret) => {
                 let keys = AssertionKeys::parse(&secret).ok_or_else(|| fields.error("keys", FORM))?;
                 let refused = |_| fields.error("keys", &["keys that the proxy signs with: ", FORM].concat());
@@ -212,7 +211,7 @@ impl Assertions {
     pub fn is_ready(&self) -> bool {
         match &self.keys {
             Source::Fixed(_) => true,
-            Source::Fetched(shared) => shared.prefetch(),
+            Source::Fetched(source) => source.prefetch(),
         }
     }
 
@@ -220,8 +219,8 @@ impl Assertions {
     pub async fn keys(&self, deadline: u64) -> Result<Rc<AssertionKeys>, SignError> {
         match &self.keys {
             Source::Fixed(keys) => Ok(keys.clone()),
-            Source::Fetched(shared) => {
-                let secret = shared.value(deadline).await.map_err(|_| SignError::NoKeys)?;
+            Source::Fetched(source) => {
+                let secret = source.value(deadline).await.map_err(|_| SignError::NoKeys)?;
                 AssertionKeys::parse(&secret).map(Rc::new).ok_or(SignError::NoKeys)
             }
         }
