@@ -22,6 +22,7 @@ mod secret;
 mod sign_in;
 mod template;
 mod tokens;
+mod upstream_identity;
 mod url;
 mod who;
 
@@ -47,6 +48,7 @@ pub use resolved::{
 pub use secret::SecretName;
 pub use sign_in::SignIn;
 pub use tokens::{AudienceClaim, Google, Introspection, Jwt, Tokens};
+pub use upstream_identity::{IdentityHeader, UpstreamIdentity};
 pub use url::{Scheme, Url};
 pub use who::Who;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::access::Access;
 use super::adapter::Adapter;
@@ -10,6 +11,7 @@ use super::cors::Cors;
 use super::matching::Match;
 use super::secret::SecretName;
 use super::sign_in::SignIn;
+use super::upstream_identity::UpstreamIdentity;
 use super::url::{Scheme, Url};
 
 /// One service's front door.
@@ -49,6 +51,8 @@ pub struct Config {
 pub struct Upstream {
     /// Without a path.
     pub url: Url,
+    /// Absent unless its group is set.
+    pub identity: Option<UpstreamIdentity>,
 }
 
 /// Where Google's services are reached.
@@ -67,6 +71,8 @@ pub struct Services {
 pub struct Slack {
     /// One or more secrets, comma separated, newest first.
     pub signing_secret: SecretName,
+    /// How long one from Secret Manager stays good after the one that replaced it was seen.
+    pub overlap: Duration,
 }
 
 /// The log group.
@@ -160,6 +166,13 @@ pub enum Guard {
     Oidc(Access),
 }
 
+impl Guard {
+    /// Whether the upstream gets the token that somebody came with.
+    pub fn forwards_token(&self) -> bool {
+        matches!(self, Self::Oidc(access) if access.forward_token)
+    }
+}
+
 /// How a request is stored and answered.
 #[derive(Clone, Debug)]
 pub struct Enqueue {
@@ -220,6 +233,7 @@ impl Config {
             log.key.iter().chain(signatures)
         });
         let sign_in = self.sign_in.iter().flat_map(SignIn::secrets);
-        slack.chain(log).chain(sign_in).filter_map(SecretName::variable).collect()
+        let identity = self.upstream.identity.iter().filter_map(|identity| identity.key.as_ref());
+        slack.chain(log).chain(sign_in).chain(identity).filter_map(SecretName::variable).collect()
     }
 }

@@ -57,6 +57,8 @@ struct State<T> {
     fetched: RefCell<Option<Fetched<T>>>,
     in_flight: RefCell<Option<Event<()>>>,
     last_start_ms: Cell<u64>,
+    /// How many were begun.
+    fetches: Cell<u64>,
     /// Whether the last fetch brought nothing.
     failed: Cell<bool>,
     not_before_ms: Cell<u64>,
@@ -86,6 +88,7 @@ impl<T: Clone + 'static> Shared<T> {
             fetched: RefCell::default(),
             in_flight: RefCell::default(),
             last_start_ms: Cell::new(0),
+            fetches: Cell::new(0),
             failed: Cell::new(false),
             not_before_ms: Cell::new(0),
             waiting: Cell::new(0),
@@ -132,15 +135,13 @@ impl<T: Clone + 'static> Shared<T> {
     /// The value as fetched after now; none where the throttle does not allow a fetch in time. An error where
     /// the last fetch brought nothing: whether there is a newer value is then not known.
     pub async fn newer(&self, deadline: u64) -> Result<Option<T>, FetchError> {
-        let asked = self.0.runtime.host().now_ms();
+        let known = self.0.fetches.get();
         let mut event = self.0.in_flight.borrow().clone();
-        if event.is_none() && self.wait_for_turn(asked, deadline).await {
+        if event.is_none() && self.wait_for_turn(deadline).await {
             // Somebody else may have fetched while this one waited.
-            let began = self.0.last_start_ms.get() >= asked;
-            event = if began {
-                self.0.in_flight.borrow().clone()
-            } else {
-                self.start(self.0.runtime.host().now_ms())
+            event = match self.0.fetches.get() == known {
+                true => self.start(self.0.runtime.host().now_ms()),
+                false => self.0.in_flight.borrow().clone(),
             };
         }
         let joined = event.is_some();
@@ -150,13 +151,14 @@ impl<T: Clone + 'static> Shared<T> {
         if self.0.failed.get() {
             return Err(FetchError::Unavailable);
         }
-        let is_newer = joined || self.0.last_start_ms.get() >= asked;
+        let is_newer = joined || self.0.fetches.get() != known;
         Ok(if is_newer { self.current() } else { None })
     }
 
     /// Whether a fetch may begin: at once, or after a wait that ends before `deadline`.
-    async fn wait_for_turn(&self, now: u64, deadline: u64) -> bool {
+    async fn wait_for_turn(&self, deadline: u64) -> bool {
         let state = &self.0;
+        let now = state.runtime.host().now_ms();
         let turn = state.last_start_ms.get() + state.throttle.interval_ms;
         if now >= turn {
             return true;
@@ -186,6 +188,7 @@ impl<T: Clone + 'static> Shared<T> {
         let event = Event::default();
         self.0.in_flight.replace(Some(event.clone()));
         self.0.last_start_ms.set(now);
+        self.0.fetches.set(self.0.fetches.get() + 1);
         let shared = self.clone();
         self.0.runtime.spawn(Box::pin(async move { shared.run().await }));
         Some(event)

@@ -2,6 +2,7 @@
 //!
 //! - [`host`]: what a filter may ask of the proxy; `envoy` and `shell` are its proxy-wasm side
 //! - [`runtime`], [`flow`], [`event`], [`answer`]: who waits for what; a stream's story as one future
+//! - [`readiness`]: whether what everybody waits for is there
 //! - [`fetch`]: one fetch for many streams; [`access_token`], [`jwks`] and [`secret`] are such
 //! - [`publish`], [`envelope`], [`header_policy`]: the write-ahead log's common part
 //! - [`bearer`], [`jwt`]: reading and checking a token, its signature verified by the proxy
@@ -30,6 +31,7 @@ pub mod jwt;
 mod metrics;
 pub mod pem;
 pub mod publish;
+pub mod readiness;
 pub mod rules;
 pub mod runtime;
 pub mod secret;

@@ -116,6 +116,11 @@ impl Publisher {
         }))
     }
 
+    /// Whether there is a token to publish with; asked for where there is none.
+    pub fn is_ready(&self) -> bool {
+        self.0.tokens.prefetch()
+    }
+
     /// Publishes, and waits until Pub/Sub says that it has it, until `deadline` (ms since 1970).
     pub async fn publish(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
         let state = &self.0;

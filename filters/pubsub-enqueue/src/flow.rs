@@ -8,6 +8,7 @@ use lockgate_common::envelope::{Envelope, LogKeys, MAX_HEAD_BYTES};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::http::{Refusal, is_plain_target, is_restorable_method};
 use lockgate_common::publish::{PublishError, message_of};
+use lockgate_common::readiness::{all_ready, prefetch};
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
 
@@ -22,7 +23,9 @@ pub struct PubsubEnqueue {
 impl PubsubEnqueue {
     /// Reads the configuration.
     pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
-        Ok(Rc::new(Self { rules: config::rules(fields, runtime)? }))
+        let filter = Rc::new(Self { rules: config::rules(fields, runtime)? });
+        prefetch(runtime, filter.clone());
+        Ok(filter)
     }
 
     async fn enqueue(&self, stream: &Stream) -> Result<Verdict, Refusal> {
@@ -87,6 +90,10 @@ impl PubsubEnqueue {
 impl Filter for PubsubEnqueue {
     fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
         Box::pin(async move { self.enqueue(&stream).await.into() })
+    }
+
+    fn is_ready(&self) -> bool {
+        all_ready(self.rules.iter().map(|(_, settings)| settings.is_ready()))
     }
 }
 

@@ -6,6 +6,7 @@ use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
 use lockgate_common::http::Refusal;
+use lockgate_common::readiness::{all_ready, prefetch};
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
 
@@ -19,7 +20,9 @@ pub struct UpstreamIdentity {
 impl UpstreamIdentity {
     /// Reads the configuration.
     pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
-        Ok(Rc::new(Self { rules: config::rules(fields, runtime)? }))
+        let filter = Rc::new(Self { rules: config::rules(fields, runtime)? });
+        prefetch(runtime, filter.clone());
+        Ok(filter)
     }
 
     async fn introduce(&self, stream: &Stream) -> Result<Verdict, Refusal> {
@@ -41,6 +44,10 @@ impl UpstreamIdentity {
 impl Filter for UpstreamIdentity {
     fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
         Box::pin(async move { self.introduce(&stream).await.into() })
+    }
+
+    fn is_ready(&self) -> bool {
+        all_ready(self.rules.iter().map(|(_, settings)| settings.identity.is_ready()))
     }
 }
 

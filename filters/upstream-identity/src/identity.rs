@@ -10,7 +10,7 @@ use lockgate_common::runtime::{Runtime, Story};
 use lockgate_common::secret::{Secret, SecretSource};
 use lockgate_common::services::Services;
 
-use crate::key::{self, ServiceAccountKey};
+use crate::key::{self, KeyFile};
 use crate::{metadata, token};
 
 /// A token is not used in the last minute of its life, in seconds: it has to arrive, too.
@@ -50,7 +50,8 @@ impl Identity {
             expected: expected.to_owned(),
         };
         if let SecretSource::Fixed(secret) = &source {
-            let key = ServiceAccountKey::parse(secret, services).ok_or_else(|| wrong(key::FORM))?;
+            let key = KeyFile::parse(secret).filter(|key| key.endpoint(services).is_some());
+            let key = key.ok_or_else(|| wrong(key::FORM))?;
             key.assertion(runtime.host(), audience).map_err(|error| wrong(key::expected(error)))?;
         }
         let (source, services, audience) = (Rc::new(source), services.clone(), audience.to_owned());

@@ -16,6 +16,9 @@ use lockgate_common::sign::{SignError, sign};
 /// How long an assertion is good for, in seconds; Google takes an hour at most.
 const LIFETIME_S: u64 = 3_600;
 
+/// The smallest RSA key, in bytes (NIST SP 800-131A).
+const MIN_RSA_BYTES: usize = 256;
+
 /// Time for the exchange, in milliseconds.
 const TIMEOUT_MS: u64 = 2_000;
 
@@ -30,23 +33,22 @@ pub fn expected(error: SignError) -> &'static str {
     match error {
         SignError::NoFunction => "Envoy 1.37 or newer: this one has no function \"sign\"",
         SignError::Refused | SignError::NoKeys => {
-            "a private_key that the proxy signs with: RSA, PKCS #8, PEM"
+            "a private_key that the proxy signs with: RSA of 2,048 bits or more, PKCS #8, PEM"
         }
     }
 }
 
 /// A service account's key, as the console hands it out.
-pub struct ServiceAccountKey {
+pub struct KeyFile {
     email: String,
     key_id: String,
     pkcs8: Vec<u8>,
     token_uri: String,
-    endpoint: Service,
 }
 
-impl ServiceAccountKey {
+impl KeyFile {
     /// Reads a key file's JSON, or that in base64, as environment variables carry it.
-    pub fn parse(secret: &Secret, services: &Services) -> Option<Self> {
+    pub fn parse(secret: &Secret) -> Option<Self> {
         let text = secret.expose().trim_ascii();
         let decoded = match text.first() {
             Some(b'{') => text.to_vec(),
@@ -59,7 +61,6 @@ impl ServiceAccountKey {
         let text = |name: &str| json.unique_field(name).ok()??.str().map(|text| text.into_owned());
         let email = text("client_email").filter(|email| email.contains('@'))?;
         let token_uri = text("token_uri")?;
-        let endpoint = services.endpoint(&token_uri)?;
         let blocks = pem::blocks(text("private_key")?.as_bytes())?;
         let [(label, pkcs8)] = blocks.as_slice() else { return None };
         (label == b"PRIVATEKEY").then(|| Self {
@@ -67,8 +68,12 @@ impl ServiceAccountKey {
             key_id: text("private_key_id").unwrap_or_default(),
             pkcs8: pkcs8.clone(),
             token_uri,
-            endpoint,
         })
+    }
+
+    /// Where the assertion is exchanged; none for plain http to another machine.
+    pub fn endpoint(&self, services: &Services) -> Option<Service> {
+        services.endpoint(&self.token_uri)
     }
 
     /// The assertion that is exchanged: a compact JWS (RFC 7515, 7.1) with RS256.
@@ -84,6 +89,10 @@ impl ServiceAccountKey {
             Err(SignError::NoFunction) => return self.signed_here(audience),
             signature => signature?,
         };
+        // As long as its key: 2,048 bits at least, and no key on a curve.
+        if signature.len() < MIN_RSA_BYTES {
+            return Err(SignError::Refused);
+        }
         token.push('.');
         token.push_str(&base64url(&signature));
         Ok(token)
@@ -120,10 +129,11 @@ pub async fn exchange(
     runtime: &Rc<Runtime>,
 ) -> Option<Vec<u8>> {
     let secret = source.value(runtime.host().now_ms() + TIMEOUT_MS).await.ok()?;
-    let key = ServiceAccountKey::parse(&secret, services)?;
+    let key = KeyFile::parse(&secret)?;
+    let endpoint = key.endpoint(services)?;
     let assertion = key.assertion(runtime.host(), audience).ok()?;
     // The same assertion gives the same account's token however often it is sent.
-    let mut call = tried_again(key.endpoint.post_form([GRANT, &assertion].concat()));
+    let mut call = tried_again(endpoint.post_form([GRANT, &assertion].concat()));
     call.timeout_ms = TIMEOUT_MS;
     let answer = runtime.call(call).await;
     let json = answer.is_success().then(|| Json::parse(&answer.body).ok()).flatten()?;
