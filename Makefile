@@ -28,7 +28,7 @@ export ENVOY
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: wasm tool $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Build everything and run it on this machine, rebuilding when a file changes
@@ -47,12 +47,12 @@ lint: toolchain ## Formatting and clippy
 	cargo clippy --quiet --package lockgate-bundle --target wasm32-wasip1 -- -D warnings
 
 .PHONY: unit
-unit: wasm $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Pure functions, the local services, the filters in the simulated host
+unit: wasm wasm-jwt-simple $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Pure functions, the local services, the filters in the simulated host
 	export OIDC_PROVIDER=$(OIDC_PROVIDER)
 	cargo test --workspace --exclude lockgate-e2e
 
 .PHONY: e2e
-e2e: wasm tool $(fetched_envoy) $(foreach version,$(OLDER_ENVOYS),$(call envoy_of,$(version))) clients ## The deployed configuration in real Envoy
+e2e: wasm wasm-jwt-simple tool $(fetched_envoy) $(foreach version,$(OLDER_ENVOYS),$(call envoy_of,$(version))) clients ## The deployed configuration in real Envoy
 	export PYTHON=$(PYTHON)
 	export OLDER_ENVOYS="$(foreach version,$(OLDER_ENVOYS),$(CURDIR)/$(call envoy_of,$(version)))"
 	cargo test --package lockgate-e2e -- --test-threads 2
@@ -73,6 +73,14 @@ wasm: toolchain ## Build the modules into dist/
 	        --no-default-features --features $$module
 	    cmp -s $(WASM) dist/$$module.wasm || cp $(WASM) dist/$$module.wasm
 	done
+
+.PHONY: wasm-jwt-simple
+wasm-jwt-simple: toolchain ## Build upstream-identity with RSA inside, for a service account's key on Envoy 1.36
+	@mkdir -p dist
+	export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C link-arg=--compress-relocations"
+	cargo build --quiet --profile wasm --target wasm32-wasip1 -p lockgate-bundle \
+	    --no-default-features --features jwt-simple
+	cmp -s $(WASM) dist/upstream-identity-jwt-simple.wasm || cp $(WASM) dist/upstream-identity-jwt-simple.wasm
 
 .PHONY: tool
 tool: toolchain

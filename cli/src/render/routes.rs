@@ -131,10 +131,9 @@ fn ready(config: &Config, used: &BTreeSet<Filter>) -> Vec<Entry> {
         with_marks(&mut answered, &marks.iter().map(String::as_str).collect::<Vec<_>>());
     }
     let guard_off = config.sign_in.is_none();
-    let answered =
-        Entry { guard_off, ..Entry::new("ready", answered, ("direct_response", json!({"status": 204}))) };
+    let answered = Entry::new("ready", answered, ("direct_response", json!({"status": 204})));
     if marks.is_empty() {
-        return vec![answered];
+        return vec![Entry { guard_off, ..answered }];
     }
     let asked = Entry { guard_off, filters, ..Entry::new("ready-asked", route_match(&asked), refused(DOOR)) };
     vec![answered, asked]

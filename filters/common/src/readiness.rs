@@ -1,27 +1,11 @@
 //! Whether a filter has what it needs: keys, secrets, tokens.
 
-use std::rc::Rc;
-
 use crate::flow::{Filter, Stream, Verdict};
 use crate::host::Map;
 use crate::http::Refusal;
-use crate::runtime::Runtime;
-
-/// How long after its start a worker asks for keys and secrets, in milliseconds. Earlier it does not know
-/// its clusters; whoever comes before that has them fetched.
-const PREFETCH_MS: u64 = 100;
 
 /// What a filter that is ready leaves, with its name behind; the route that says so asks for all of them.
 const MARK: &str = "lockgate_ready_";
-
-/// Has a filter ask for what it needs before anybody waits for it.
-pub fn prefetch(runtime: &Rc<Runtime>, filter: Rc<dyn Filter>) {
-    let waiting = runtime.clone();
-    runtime.spawn(Box::pin(async move {
-        waiting.sleep(waiting.host().now_ms() + PREFETCH_MS).await;
-        filter.is_ready();
-    }));
-}
 
 /// Whether all of them are ready. Each is looked at, since looking is what has it fetched.
 pub fn all_ready(parts: impl Iterator<Item = bool>) -> bool {

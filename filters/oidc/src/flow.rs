@@ -9,7 +9,6 @@ use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
 use lockgate_common::http::{Refusal, path_without_query, without_parameters};
 use lockgate_common::json::{write_string, write_strings};
-use lockgate_common::readiness::prefetch;
 use lockgate_common::rules::{first_fit, first_fit_at};
 use lockgate_common::runtime::{Runtime, Story};
 
@@ -24,6 +23,10 @@ use crate::refuse::{
 use crate::visit::{self, Visit};
 use crate::{config, cookies, login, navigation, own, refuse, site};
 
+/// How long after its start a worker asks for metadata and keys, in milliseconds. Earlier it does not
+/// know its clusters; whoever comes before that has them fetched.
+const PREFETCH_MS: u64 = 100;
+
 /// The filter as configured.
 pub struct Oidc(Rc<Door>);
 
@@ -37,9 +40,13 @@ struct Visitor {
 impl Oidc {
     /// Reads the configuration, and has the providers' metadata and keys fetched before anybody asks.
     pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
-        let filter = Rc::new(Self(config::door(fields, runtime)?));
-        prefetch(runtime, filter.clone());
-        Ok(filter)
+        let door = config::door(fields, runtime)?;
+        let (waiting, prefetching) = (runtime.clone(), door.clone());
+        runtime.spawn(Box::pin(async move {
+            waiting.sleep(waiting.host().now_ms() + PREFETCH_MS).await;
+            prefetching.is_ready();
+        }));
+        Ok(Rc::new(Self(door)))
     }
 
     async fn admit(&self, stream: &Stream) -> Result<Verdict, Refusal> {

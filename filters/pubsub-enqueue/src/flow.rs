@@ -8,7 +8,7 @@ use lockgate_common::envelope::{Envelope, LogKeys, MAX_HEAD_BYTES};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::http::{Refusal, is_plain_target, is_restorable_method};
 use lockgate_common::publish::{PublishError, message_of};
-use lockgate_common::readiness::{all_ready, prefetch};
+use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
 
@@ -23,9 +23,7 @@ pub struct PubsubEnqueue {
 impl PubsubEnqueue {
     /// Reads the configuration.
     pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
-        let filter = Rc::new(Self { rules: config::rules(fields, runtime)? });
-        prefetch(runtime, filter.clone());
-        Ok(filter)
+        Ok(Rc::new(Self { rules: config::rules(fields, runtime)? }))
     }
 
     async fn enqueue(&self, stream: &Stream) -> Result<Verdict, Refusal> {

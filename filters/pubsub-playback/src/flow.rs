@@ -10,7 +10,7 @@ use lockgate_common::envelope::{Envelope, EnvelopeError, LogKeys};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
 use lockgate_common::http::{Headers, Refusal, Reply};
-use lockgate_common::readiness::{all_ready, prefetch};
+use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
 
@@ -29,11 +29,9 @@ impl PubsubPlayback {
     /// Reads the configuration.
     pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
         let rules = config::rules(fields, runtime)?;
-        let filter = Rc::new(Self {
+        Ok(Rc::new(Self {
             rules: rules.into_iter().map(|(matches, settings)| (matches, Rc::new(settings))).collect(),
-        });
-        prefetch(runtime, filter.clone());
-        Ok(filter)
+        }))
     }
 
     async fn play_back(&self, stream: &Stream) -> Result<Verdict, Refusal> {

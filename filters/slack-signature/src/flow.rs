@@ -6,7 +6,7 @@ use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
 use lockgate_common::http::{Refusal, Reply};
-use lockgate_common::readiness::{all_ready, prefetch};
+use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
 use lockgate_common::secret::Secret;
@@ -27,9 +27,7 @@ pub struct SlackSignature {
 impl SlackSignature {
     /// Reads the configuration.
     pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
-        let filter = Rc::new(Self { rules: config::rules(fields, runtime)? });
-        prefetch(runtime, filter.clone());
-        Ok(filter)
+        Ok(Rc::new(Self { rules: config::rules(fields, runtime)? }))
     }
 
     async fn check(&self, stream: &Stream) -> Result<Verdict, Refusal> {
