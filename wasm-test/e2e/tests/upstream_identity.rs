@@ -49,7 +49,7 @@ async fn on_every_way_to_the_upstream_the_token_is_the_proxys() {
     let calls = asked(&stack);
     assert_eq!(calls.len(), 1, "one fetch for all of them");
     let call = &calls[0].request;
-    assert_eq!(call.headers.text("metadata-flavor"), Some("Google"));
+    assert_eq!(call.headers.text("metadata-flavor"), Some("Google".to_owned()));
     for header in ["authorization", "x-serverless-authorization", "x-forwarded-for", "cookie"] {
         assert!(!call.headers.contains(header), "{call:?}");
     }
