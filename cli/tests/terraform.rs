@@ -6,12 +6,15 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use lockgate::config::{self, Config, Environment};
+use lockgate::render::{self, Modules};
 use serde_json::Value;
 use support::root;
 use support::terraform::{EXAMPLE, Terraform, program};
@@ -112,19 +115,30 @@ fn the_modules_own_tests_pass() {
     }
 }
 
-/// Everything that one apply of the example makes.
-fn applied() -> Option<&'static [Value]> {
-    static APPLIED: OnceLock<Option<Vec<Value>>> = OnceLock::new();
+/// The example's sign-in with every secret that there is.
+const SIGN_IN: &str =
+    "-var=sign_in={provider={client_id=\"client\"},email_domains=[\"example.com\"],assertion=true}";
+
+/// The state after one apply of the example.
+fn state() -> Option<&'static Value> {
+    static STATE: OnceLock<Option<Value>> = OnceLock::new();
     let apply = || {
         let terraform = Terraform::with(MINIMAL)?;
         let example = format!("-var-file={}", terraform.path(EXAMPLE).display());
-        let said = terraform.run(&["test", "-json", "-verbose", &example]);
+        let said = terraform.run(&["test", "-json", "-verbose", &example, SIGN_IN]);
         assert!(said.success, "{}", said.text);
-        let state = said.messages().into_iter().find(|message| message["type"] == "test_state").unwrap();
-        let module = &state["test_state"]["root_module"]["child_modules"][0];
-        Some(module["resources"].as_array().unwrap().clone())
+        let mut states = said.messages().into_iter().filter_map(|mut message| {
+            (message["type"] == "test_state").then(|| message["test_state"].take())
+        });
+        states.next()
     };
-    APPLIED.get_or_init(apply).as_deref()
+    STATE.get_or_init(apply).as_ref()
+}
+
+/// Everything that one apply of the example makes.
+fn applied() -> Option<&'static [Value]> {
+    let resources = state()?["root_module"]["child_modules"][0]["resources"].as_array().unwrap();
+    Some(resources)
 }
 
 #[test]
@@ -153,7 +167,7 @@ fn every_right_is_one_of_these_and_none_reaches_further_than_its_resource() {
     ]
     .map(|(on, role, member)| [on.to_owned(), role.to_owned(), member])
     .into();
-    for name in ["cookie-secret", "log-key", "oidc-client-secret", "slack-signing-secret"] {
+    for name in ["assertion-key", "cookie-secret", "log-key", "oidc-client-secret", "slack-signing-secret"] {
         expected.insert([secret(name), "roles/secretmanager.secretAccessor".to_owned(), account(run)]);
     }
     let mut rights = BTreeSet::new();
@@ -219,8 +233,11 @@ fn the_numbers_of_the_cloud_are_those_that_the_tool_counts_on() {
     // Room for the heap that Envoy stops at, and as much again for its code and the filters'.
     assert_eq!(container["resources"][0]["limits"]["memory"], "512Mi");
     assert_eq!(config.limits.heap, 256 << 20);
-    // The health check is the tool's own, whatever it is called.
-    assert_eq!(container["liveness_probe"][0]["http_get"][0]["path"], lockgate::render::HEALTH);
+    let rendered = render::bootstrap(&config, &Modules::at(Path::new("dist"))).unwrap();
+    for probe in ["startup_probe", "liveness_probe"] {
+        let path = container[probe][0]["http_get"][0]["path"].as_str().unwrap();
+        assert!(rendered.contains(&format!("path: {path}\n")), "{path} is no route");
+    }
 }
 
 fn deployed_environment(resources: &[Value]) -> Environment {
@@ -247,11 +264,14 @@ fn on_a_laptop(terraform: &Terraform, variables: &[&str]) -> Environment {
 fn a_laptop_renders_what_is_deployed() {
     let Some(terraform) = Terraform::with(ENVIRONMENT) else { return };
     let example = format!("-var-file={}", terraform.path(EXAMPLE).display());
-    let environment = on_a_laptop(&terraform, &[&example]);
+    let environment = on_a_laptop(&terraform, &[&example, SIGN_IN]);
     assert_eq!(environment, deployed_environment(applied().unwrap()));
     let config = shipped(&environment);
     assert!(config.slack.is_some() && config.log.is_some());
     assert!(config.sign_in.is_some_and(|sign_in| sign_in.login.is_some() && sign_in.allows()));
+    let identity = config.upstream.identity.unwrap();
+    assert_eq!(identity.audience, config.upstream.url.to_string());
+    assert_eq!(identity.header.name(), "authorization");
 }
 
 #[test]
@@ -266,13 +286,14 @@ fn whatever_groups_are_chosen_the_tool_takes_them() {
     let people = "-var=sign_in={provider={client_id=\"client\"},email_domains=[\"*\"],assertion=true}";
     let programs = "-var=sign_in={service_accounts=[\"job@my-project.iam.gserviceaccount.com\"]}";
     let zapier = "-var=sign_in={google_client_ids=[\"1-a.apps.googleusercontent.com\"],email_domains=[\"example.com\"]}";
-    for (chosen, slack, log, login, tokens, assertion) in [
-        (&["-var=log=false"][..], false, false, false, false, false),
-        (&[], false, true, false, false, false),
-        (&["-var=slack=true"], true, true, false, false, false),
-        (&["-var=log=false", people], false, false, true, false, true),
-        (&[programs], false, true, false, true, false),
-        (&[zapier, "-var=slack=true"], true, true, false, true, false),
+    let private = "-var=upstream_identity={header=\"x-serverless-authorization\"}";
+    for (chosen, slack, log, login, tokens, assertion, identity) in [
+        (&["-var=log=false"][..], false, false, false, false, false, None),
+        (&[], false, true, false, false, false, None),
+        (&["-var=slack=true"], true, true, false, false, false, None),
+        (&["-var=log=false", people], false, false, true, false, true, None),
+        (&[programs, private], false, true, false, true, false, Some("x-serverless-authorization")),
+        (&[zapier, "-var=slack=true"], true, true, false, true, false, None),
     ] {
         let config = shipped(&on_a_laptop(&terraform, &[&base, chosen].concat()));
         let sign_in = config.sign_in.as_ref();
@@ -282,8 +303,19 @@ fn whatever_groups_are_chosen_the_tool_takes_them() {
             sign_in.is_some_and(|sign_in| sign_in.login.is_some()),
             sign_in.is_some_and(|sign_in| sign_in.tokens.is_some()),
             sign_in.is_some_and(|sign_in| sign_in.assertion.is_some()),
+            config.upstream.identity.as_ref().map(|identity| identity.header.name()),
         );
-        assert_eq!(found, (slack, log, login, tokens, assertion), "{chosen:?}");
+        assert_eq!(found, (slack, log, login, tokens, assertion, identity), "{chosen:?}");
+    }
+}
+
+#[test]
+fn the_tool_reads_every_variable_that_is_set() {
+    let Some(resources) = applied() else { return };
+    let help = Command::new(env!("CARGO_BIN_EXE_lockgate")).args(["help", "run"]).output().unwrap();
+    let read = format!("{}{}", config::SHIPPED, String::from_utf8(help.stdout).unwrap());
+    for name in deployed_environment(resources).keys() {
+        assert!(read.contains(name), "nothing reads {name}");
     }
 }
 
@@ -308,6 +340,44 @@ fn the_environment_can_be_taken_over_by_a_shell() {
         text.starts_with(&format!("{odd}node:")) && text.contains("projects/my-project/topics/lockgate"),
         "{text}"
     );
+}
+
+/// Runs the commands of the output as a person would, with a `gcloud` that keeps what it is given.
+#[test]
+fn the_commands_that_add_secrets_make_values_that_the_tool_takes() {
+    let Some(state) = state() else { return };
+    let commands = state["outputs"]["secret_commands"]["value"].as_str().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let gcloud = directory.path().join("gcloud");
+    let script = "#!/bin/sh\n[ \"$1 $2 $3\" = 'secrets versions add' ] && [ \"$5 $6 $7\" = '--project my-project --data-file=-' ] \\\n    && cat > \"${0%/*}/$4\"\n";
+    std::fs::write(&gcloud, script).unwrap();
+    std::fs::set_permissions(&gcloud, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(directory.path().to_owned())
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let mut shell = Command::new("bash")
+        .args(["-e", "-o", "pipefail", "-c", commands])
+        .env("PATH", path.unwrap())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // What a person types when asked.
+    shell.stdin.take().unwrap().write_all(b"of the provider\nof Slack\n").unwrap();
+    assert!(shell.wait().unwrap().success(), "{commands}");
+    let mut environment = deployed_environment(applied().unwrap());
+    let mut added = 0;
+    for value in environment.values_mut() {
+        let Some(name) = value.strip_prefix("sm://projects/my-project/secrets/") else { continue };
+        let file = directory.path().join(name.trim_end_matches("/versions/latest"));
+        *value = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        added += 1;
+    }
+    assert_eq!(added, 5);
+    assert_eq!(environment["OIDC_CLIENT_SECRET"], "of the provider");
+    assert_eq!(environment["SLACK_SIGNING_SECRET"], "of Slack");
+    assert_eq!(environment["COOKIE_SECRET"].len(), 44);
+    shipped(&environment);
 }
 
 /// A module's variables as they are declared, without what checks them.
@@ -336,4 +406,21 @@ fn the_module_hands_on_what_the_environment_takes() {
             assert!(module.contains(&declared), "{name} is declared in two ways");
         }
     }
+}
+
+#[test]
+fn the_readme_names_outputs_that_there_are() {
+    let readme = std::fs::read_to_string(root().join("terraform/README.md")).unwrap();
+    let outputs = std::fs::read_to_string(root().join("terraform/examples/minimal/outputs.tf")).unwrap();
+    let mut seen = 0;
+    for rest in readme.split("terraform output ").skip(1) {
+        let name: String = rest
+            .trim_start_matches("-raw ")
+            .chars()
+            .take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_')
+            .collect();
+        assert!(outputs.contains(&format!("output \"{name}\" {{")), "terraform/README.md names {name}");
+        seen += 1;
+    }
+    assert!(seen > 5);
 }

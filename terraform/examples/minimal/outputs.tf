@@ -24,8 +24,8 @@ output "image_repository" {
 }
 
 output "secret_commands" {
-  description = "The command that adds each secret's value."
-  value       = module.lockgate.secret_commands
+  description = "The commands that add the secrets' values, for a shell."
+  value       = join("\n", values(module.lockgate.secret_commands))
 }
 
 output "run_service_account" {
