@@ -132,8 +132,9 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
-        // What somebody's own `terraform init` left is theirs.
-        if entry.file_name().to_string_lossy().starts_with(".terraform") {
+        // What somebody's own deployment left is theirs.
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(".terraform") || name == "terraform.tfvars" || name.contains(".tfstate") {
             continue;
         }
         if entry.file_type().unwrap().is_dir() {
