@@ -69,6 +69,8 @@ function errorMessage(detail) {
 }
 
 const server = createServer();
+// Terraform keeps one connection; a Terraform that was killed has closed it, and says nothing more.
+server.on("session", (session) => session.on("close", () => process.exit(0)));
 server.on("stream", (stream, headers) => {
   const method = methods[headers[":path"]];
   const answer = { ":status": 200, "content-type": "application/grpc" };
