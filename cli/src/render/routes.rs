@@ -165,6 +165,8 @@ fn way_on(route: &Route, config: &Config) -> Option<Entry> {
         }
         Guard::Push => return None,
         Guard::Oidc(_) | Guard::Public if route.enqueue.is_some() => return None,
+        // The guard lets nobody in.
+        Guard::Oidc(_) if config.sign_in.is_none() => return None,
         guard => {
             let admits = matches!(guard, Guard::Oidc(_)) && config.sign_in.is_some();
             let adapts = route.adapter.is_some();
@@ -276,7 +278,8 @@ fn entry(route: &Route, config: &Config) -> Entry {
     filters.extend(route.enqueue.is_some().then_some(Filter::PubsubEnqueue));
     // What is stored and answered here goes to the upstream when it is played back.
     let goes_on = route.enqueue.is_none() || matches!(route.guard, Guard::Slack(_));
-    let identified = goes_on && has_identity(config);
+    let closed = matches!(route.guard, Guard::Oidc(_)) && config.sign_in.is_none();
+    let identified = goes_on && !closed && has_identity(config);
     filters.extend(identified.then_some(Filter::UpstreamIdentity));
     let admitted = matches!(route.guard, Guard::Oidc(_)) && config.sign_in.is_some();
     let action = if is_answered_by_a_filter(route) || route.adapter.is_some() {
