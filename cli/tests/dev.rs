@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use lockgate_e2e::ports::free_port;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Names of variables, and the ports they have for one test.
@@ -103,8 +104,7 @@ fn command(state: &Path, ports: [u16; 5]) -> Command {
 }
 
 fn free_ports() -> [u16; 5] {
-    let listeners = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    [(); 5].map(|()| free_port())
 }
 
 /// The indented blocks of what was printed.

@@ -52,6 +52,14 @@ fn cases() -> Vec<Case> {
     door.retain(|name, _| {
         sign_in.contains(&name.as_str()) || ["UPSTREAM_URL", "PUBLIC_URL"].contains(&name.as_str())
     });
+    let identity = variables(&[
+        ("UPSTREAM_AUDIENCE", "https://my-service-abc123-ew.a.run.app"),
+        ("UPSTREAM_IDENTITY_HEADER", "x-serverless-authorization"),
+    ]);
+    let mut cloud_run = everything();
+    cloud_run.extend(identity.clone());
+    let mut private = log.clone();
+    private.extend(identity);
     let mut cognito = everything();
     cognito.extend(variables(&[
         ("AWS_REGION", "eu-west-1"),
@@ -72,6 +80,8 @@ fn cases() -> Vec<Case> {
         Case { name: "closed", text: config::SHIPPED.to_owned(), environment: nothing },
         Case { name: "door-only", text: config::SHIPPED.to_owned(), environment: door },
         Case { name: "log-only", text: config::SHIPPED.to_owned(), environment: log },
+        Case { name: "cloud-run", text: config::SHIPPED.to_owned(), environment: cloud_run },
+        Case { name: "private-upstream", text: config::SHIPPED.to_owned(), environment: private },
         case("bolt", example("bolt.yaml")),
         case("camunda", example("camunda.yaml")),
         case("near-adapter", example("near-adapter.yaml")),

@@ -83,8 +83,8 @@ fn each_bad_line_is_named_by_its_place() {
             "upstream.timeout: given \"540\", expected a time with its unit",
         ),
         ("  timeout: 540s", "  timeout: 590s", "upstream.timeout: given \"590s\", expected between"),
-        ("  timeout: 540s", "  timeout: 540s\nbudgets: {slack: 3.5s}", "budgets.slack: given \"3.5s\""),
-        ("  timeout: 540s", "  timeout: 540s\nlimits: {body: 9MiB}", "limits.body: given"),
+        ("version: 1", "version: 1\nbudgets: {slack: 3.5s}", "budgets.slack: given \"3.5s\""),
+        ("version: 1", "version: 1\nlimits: {body: 9MiB}", "limits.body: given"),
         ("admin: 127.0.0.1", "admin: 0.0.0.0", "admin: given \"0.0.0.0:9901\", expected a loopback address"),
         (
             "{path: /slack/command}\n",

@@ -6,6 +6,7 @@
 mod access;
 mod api;
 mod clock;
+mod exchange;
 mod identity;
 mod keys;
 mod metadata;

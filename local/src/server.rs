@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
@@ -24,7 +24,7 @@ use crate::pubsub::PubSub;
 use crate::secrets::Secrets;
 use crate::status::{self, ApiError, json_body};
 use crate::store::{Store, StoreError};
-use crate::{api, metadata};
+use crate::{api, exchange, metadata};
 
 /// Connections that wait to be accepted; what the kernel allows may be less.
 const BACKLOG: u32 = 1024;
@@ -114,6 +114,7 @@ pub(crate) struct Parts {
     pub(crate) secrets: Secrets,
     pub(crate) project_id: String,
     pub(crate) service_account: String,
+    pub(crate) state_dir: PathBuf,
 }
 
 impl std::ops::Deref for Services {
@@ -165,6 +166,7 @@ impl Server {
             secrets: Secrets::new(self.options.state_dir.join("secrets")),
             project_id: self.options.project_id,
             service_account: self.options.service_account,
+            state_dir: self.options.state_dir,
         }));
         let listener = self.listener.tap_io(|stream| {
             // A connection that is already gone says so when it is read.
@@ -195,6 +197,7 @@ fn routes(services: Services) -> Router {
     Router::new()
         .route("/oauth2/v3/certs", get(key_set))
         .route("/.well-known/openid-configuration", get(discovery))
+        .route(exchange::PATH, post(exchange::exchange))
         .nest("/computeMetadata/v1", metadata::routes(&services))
         .fallback(api::serve)
         .with_state(services)

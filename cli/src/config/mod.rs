@@ -23,6 +23,7 @@ mod secret;
 mod sign_in;
 mod template;
 mod tokens;
+mod upstream_identity;
 mod url;
 mod who;
 
@@ -50,6 +51,7 @@ pub use secret::SecretName;
 pub use sign_in::SignIn;
 pub(crate) use tokens::GOOGLE;
 pub use tokens::{AudienceClaim, Google, Introspection, Jwt, Tokens};
+pub use upstream_identity::{IdentityHeader, UpstreamIdentity};
 pub use url::{Scheme, Url};
 pub use who::Who;
 

@@ -11,6 +11,7 @@ use super::mesh::RawMesh;
 use super::scalars::{Count, Flag, Span, StatusSet};
 use super::secret::SecretName;
 use super::sign_in::RawSignIn;
+use super::upstream_identity::RawUpstreamIdentity;
 use super::who::RawWho;
 
 #[derive(Debug, Deserialize)]
@@ -42,6 +43,7 @@ pub(super) struct Raw {
 pub(super) struct RawUpstream {
     pub(super) url: Option<String>,
     pub(super) timeout: Option<Span>,
+    pub(super) identity: Option<RawUpstreamIdentity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,6 +57,7 @@ pub(super) struct RawServices {
 #[serde(deny_unknown_fields, expecting = "an object such as {signing_secret: {env: SLACK_SIGNING_SECRET}}")]
 pub(super) struct RawSlack {
     pub(super) signing_secret: Option<SecretName>,
+    pub(super) overlap: Option<Span>,
 }
 
 #[derive(Debug, Deserialize)]

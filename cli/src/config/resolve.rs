@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::interpolate::Variables;
 use super::problem::{Problem, Problems};
 use super::raw::{Raw, RawServices, RawSlack, RawUpstream};
 use super::resolved::{Config, Guard, Services, Slack, Upstream};
 use super::secret::SecretName;
+use super::upstream_identity::IdentityHeader;
 use super::url::{PublicUrl, Scheme, Url};
-use super::{Environment, log, mesh, routes, sign_in};
+use super::{Environment, log, mesh, routes, seconds, sign_in, upstream_identity};
 
 /// What resolving needs beside the file.
 pub(super) struct Context<'a> {
@@ -103,6 +105,14 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     };
     let groups = routes::Groups { slack: has_slack, log: has_log, door };
     let routes = routes::resolve(raw.routes, &groups, context, &mut problems);
+    let identity = upstream.as_ref().and_then(|upstream| upstream.identity.as_ref());
+    if identity.is_some_and(|identity| identity.header == IdentityHeader::Authorization)
+        && let Some(index) = routes.iter().position(|route| route.guard.forwards_token())
+    {
+        let expected =
+            "upstream.identity.header: x-serverless-authorization, since both use Authorization otherwise";
+        problems.push(Problem::given(&format!("routes[{index}].forward_token"), true, expected));
+    }
     if let Some(sign_in) = &sign_in
         && problems.count() == before
         && !sign_in.allows()
@@ -156,14 +166,15 @@ fn public_url(text: Option<String>) -> Result<Option<Url>, Problem> {
 
 fn upstream(raw: Option<RawUpstream>, context: &Context<'_>) -> Result<Upstream, Problem> {
     let example = "https://my-service-abc123-ew.a.run.app";
-    let text = context.required("upstream.url", raw.and_then(|upstream| upstream.url), example)?;
+    let (url, identity) = raw.map_or((None, None), |upstream| (upstream.url, upstream.identity));
+    let text = context.required("upstream.url", url, example)?;
     let expected = "the service's address without a path, for example https://my-service-abc123-ew.a.run.app";
     let url = Url::parse("upstream.url", &text, expected)?;
-    if url.path.is_empty() {
-        Ok(Upstream { url })
-    } else {
-        Err(Problem::given("upstream.url", url, expected))
+    if !url.path.is_empty() {
+        return Err(Problem::given("upstream.url", url, expected));
     }
+    let identity = identity.map(|raw| upstream_identity::resolve(raw, context)).transpose()?;
+    Ok(Upstream { url, identity: identity.flatten() })
 }
 
 fn services(raw: RawServices, problems: &mut Problems) -> Option<Services> {
@@ -192,6 +203,12 @@ fn services(raw: RawServices, problems: &mut Problems) -> Option<Services> {
 /// One field makes the group, so it is either whole or absent.
 fn slack(raw: Option<RawSlack>, context: &Context<'_>, problems: &mut Problems) -> Option<Slack> {
     let example = "{env: SLACK_SIGNING_SECRET}";
-    let secret = problems.keep(context.required("slack.signing_secret", raw?.signing_secret, example))?;
-    context.has(&secret).then_some(Slack { signing_secret: secret })
+    let raw = raw?;
+    let secret = problems.keep(context.required("slack.signing_secret", raw.signing_secret, example))?;
+    let overlap = raw.overlap.map_or(Duration::from_secs(600), |span| span.0);
+    if overlap > Duration::from_secs(86_400) || overlap.subsec_nanos() != 0 {
+        let expected = "whole seconds, at most 24h, for example 10m";
+        problems.push(Problem::given("slack.overlap", seconds(overlap), expected));
+    }
+    context.has(&secret).then_some(Slack { signing_secret: secret, overlap })
 }

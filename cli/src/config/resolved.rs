@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::access::Access;
 use super::adapter::Adapter;
@@ -11,6 +12,7 @@ use super::matching::Match;
 use super::mesh::Mesh;
 use super::secret::SecretName;
 use super::sign_in::SignIn;
+use super::upstream_identity::UpstreamIdentity;
 use super::url::{Scheme, Url};
 
 /// One service's front door.
@@ -52,6 +54,8 @@ pub struct Config {
 pub struct Upstream {
     /// Without a path.
     pub url: Url,
+    /// Absent unless its group is set.
+    pub identity: Option<UpstreamIdentity>,
 }
 
 /// Where Google's services are reached.
@@ -72,6 +76,8 @@ pub struct Services {
 pub struct Slack {
     /// One or more secrets, comma separated, newest first.
     pub signing_secret: SecretName,
+    /// How long one from Secret Manager stays good after the one that replaced it was seen.
+    pub overlap: Duration,
 }
 
 /// The log group.
@@ -165,6 +171,13 @@ pub enum Guard {
     Oidc(Access),
 }
 
+impl Guard {
+    /// Whether the upstream gets the token that somebody came with.
+    pub fn forwards_token(&self) -> bool {
+        matches!(self, Self::Oidc(access) if access.forward_token)
+    }
+}
+
 /// How a request is stored and answered.
 #[derive(Clone, Debug)]
 pub struct Enqueue {
@@ -225,6 +238,7 @@ impl Config {
             log.key.iter().chain(signatures)
         });
         let sign_in = self.sign_in.iter().flat_map(SignIn::secrets);
-        slack.chain(log).chain(sign_in).filter_map(SecretName::variable).collect()
+        let identity = self.upstream.identity.iter().filter_map(|identity| identity.key.as_ref());
+        slack.chain(log).chain(sign_in).chain(identity).filter_map(SecretName::variable).collect()
     }
 }

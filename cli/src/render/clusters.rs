@@ -21,7 +21,11 @@ pub(super) fn clusters(config: &Config) -> Vec<Value> {
         upstream(config),
         json!({"name": REFUSED, "type": "STATIC", "load_assignment": {"cluster_name": REFUSED}}),
     ];
-    if config.slack.is_some() || config.log.is_some() || config.sign_in.is_some() {
+    if config.slack.is_some()
+        || config.log.is_some()
+        || config.sign_in.is_some()
+        || config.upstream.identity.is_some()
+    {
         // Google is near; a provider may be on the other side of the world.
         let connect_timeout = if config.sign_in.is_some() { "2s" } else { "0.8s" };
         clusters.push(callout(CALLOUT_HTTPS, connect_timeout, Some(&config.ca_file)));

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::plugins;
+use super::{READY, plugins};
 use crate::config::{
     Access, AudienceClaim, Config, Effect, Google, Guard, Introspection, Jwt, Login, Match, PathMatch,
     Policy, Provider, Route, SignIn, Tokens, Who,
@@ -53,6 +53,7 @@ pub(super) fn plugin(config: &Config, sign_in: &SignIn) -> Value {
         set("policies", sign_in.policies.iter().map(policy).collect());
     }
     set("rules", rules(config, sign_in));
+    set("ready_path", READY.into());
     Value::Object(plugin)
 }
 

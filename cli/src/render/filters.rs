@@ -20,16 +20,19 @@ pub(super) enum Filter {
     /// one has a rule for.
     FormToJsonRestored,
     PubsubEnqueue,
+    /// Shows the upstream who the proxy is. The last, so that it waits for nothing that is not sent on.
+    UpstreamIdentity,
 }
 
 impl Filter {
-    const CHAIN: [Self; 6] = [
+    const CHAIN: [Self; 7] = [
         Self::BackChannelLogout,
         Self::SlackSignature,
         Self::PubsubPlayback,
         Self::FormToJson,
         Self::FormToJsonRestored,
         Self::PubsubEnqueue,
+        Self::UpstreamIdentity,
     ];
 
     /// Its name in the chain.
@@ -41,6 +44,7 @@ impl Filter {
             Self::FormToJson => "lockgate.form-to-json",
             Self::FormToJsonRestored => "lockgate.form-to-json-restored",
             Self::PubsubEnqueue => "lockgate.pubsub-enqueue",
+            Self::UpstreamIdentity => "lockgate.upstream-identity",
         }
     }
 
@@ -52,7 +56,26 @@ impl Filter {
             Self::PubsubPlayback => "pubsub-playback",
             Self::FormToJson | Self::FormToJsonRestored => "form-to-json",
             Self::PubsubEnqueue => "pubsub-enqueue",
+            Self::UpstreamIdentity => "upstream-identity",
         }
+    }
+
+    /// Whether it reads bodies. One that does not lets uploads and streams through as they come.
+    fn reads_body(self) -> bool {
+        self != Self::UpstreamIdentity
+    }
+
+    /// Whether it needs keys or secrets before it can do its work.
+    pub(super) fn tells_ready(self) -> bool {
+        matches!(
+            self,
+            Self::SlackSignature | Self::PubsubPlayback | Self::PubsubEnqueue | Self::UpstreamIdentity
+        )
+    }
+
+    /// What it leaves once it has them.
+    pub(super) fn ready_mark(self) -> String {
+        format!("lockgate_ready_{}", self.root_id())
     }
 
     /// Filters of one id share a VM. Those that wait for Google's services share their tokens; the
@@ -61,6 +84,8 @@ impl Filter {
         match self {
             // What it learns, the guard must find in the data that a VM's id keeps together.
             Self::BackChannelLogout => DOOR_VM,
+            // Neither parses the bodies of strangers.
+            Self::UpstreamIdentity => DOOR_VM,
             Self::SlackSignature | Self::PubsubPlayback | Self::PubsubEnqueue => "lockgate.log",
             Self::FormToJson | Self::FormToJsonRestored => "lockgate.adapter",
         }
@@ -70,13 +95,18 @@ impl Filter {
 /// The guard's name in the chain.
 pub(super) const GUARD: &str = "lockgate.guard";
 
-/// The sign-in filter's VMs. No other filter shares them, since they parse no bodies of strangers.
+/// What the guard leaves once it has its keys and secrets.
+pub(super) const GUARD_READY: &str = "lockgate_ready_oidc";
+
+/// The sign-in filter's VMs. Only filters that parse no bodies of strangers share them.
 const DOOR_VM: &str = "lockgate.door";
 
 /// The chain: the guard, the filters that some route uses, the router. CORS stands before the guard:
 /// a preflight has no session, and the guard's refusals must be readable for the page that called.
 pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>) -> Vec<Value> {
     let mut chain: Vec<Value> = cors::filter(config).into_iter().collect();
+    let guard = config.sign_in.is_some().then_some("oidc");
+    let loaded: BTreeSet<&str> = used.iter().map(|filter| filter.root_id()).chain(guard).collect();
     chain.push(match &config.sign_in {
         Some(sign_in) => {
             let plugin = Plugin {
@@ -86,7 +116,7 @@ pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>)
                 reads_body: false,
                 configuration: door::plugin(config, sign_in),
             };
-            plugin.render(config, modules)
+            plugin.render(config, &modules.file(&loaded, "oidc"))
         }
         None => nobody(),
     });
@@ -94,7 +124,7 @@ pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>)
         Filter::CHAIN
             .iter()
             .filter(|filter| used.contains(filter))
-            .map(|&filter| off(filter, config, modules)),
+            .map(|&filter| off(filter, config, &modules.file(&loaded, filter.root_id()))),
     );
     chain.push(json!({
         "name": "envoy.filters.http.router",
@@ -119,15 +149,15 @@ fn nobody() -> Value {
 }
 
 /// A filter that a route must switch on.
-fn off(filter: Filter, config: &Config, modules: &Modules) -> Value {
+fn off(filter: Filter, config: &Config, module: &str) -> Value {
     let plugin = Plugin {
         name: filter.name(),
         root_id: filter.root_id(),
         vm_id: filter.vm_id(),
-        reads_body: true,
+        reads_body: filter.reads_body(),
         configuration: plugins::plugin(filter, config),
     };
-    let mut rendered = plugin.render(config, modules);
+    let mut rendered = plugin.render(config, module);
     if let Value::Object(rendered) = &mut rendered {
         rendered.shift_insert(1, "disabled".to_owned(), true.into());
     }
@@ -145,11 +175,11 @@ struct Plugin {
 }
 
 impl Plugin {
-    fn render(self, config: &Config, modules: &Modules) -> Value {
+    fn render(self, config: &Config, module: &str) -> Value {
         let mut vm = json!({
             "vm_id": self.vm_id,
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": modules.file(config, self.root_id)}},
+            "code": {"local": {"filename": module}},
         });
         let variables: Vec<&str> = config.variables().into_iter().collect();
         if let (Value::Object(vm), false) = (&mut vm, variables.is_empty()) {

@@ -13,6 +13,8 @@ mod plugins;
 mod process;
 mod routes;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 pub use modules::Modules;
@@ -24,6 +26,12 @@ pub const STAT_PREFIX: &str = "lockgate";
 
 /// The path that answers 204 as soon as the chain serves.
 pub const HEALTH: &str = "/_lockgate/health";
+
+/// The path that answers 204 once keys and secrets are there, and 503 before.
+const READY: &str = "/_lockgate/ready";
+
+/// Time to wait for an identity token.
+const IDENTITY: Duration = Duration::from_secs(3);
 
 /// Envoy's bootstrap as YAML. It holds the names of secrets, never their values.
 ///

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pubsub_playback::outcome::RETRY;
 use serde_json::{Map, Value, json};
 
-use super::door;
 use super::filters::Filter;
+use super::{IDENTITY, READY, door};
 use crate::config::{
     Adapter, Config, Enqueue, Guard, HeaderPolicy, Log, Match, PathMatch, Reply, Rewrite, Route, Scheme,
-    SignIn, Signature, Slack, is_plain_http,
+    SignIn, Signature, Slack, UpstreamIdentity, is_plain_http,
 };
 
 /// No cluster has this name; a filter that calls a host without one logs it, and it says what to set.
@@ -39,8 +40,12 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
         Filter::FormToJson => near_adapters(config),
         Filter::FormToJsonRestored => log.iter().flat_map(|log| far_adapters(config, log)).collect(),
         Filter::PubsubEnqueue => log.iter().flat_map(|log| pubsub_enqueue(config, log)).collect(),
+        Filter::UpstreamIdentity => config.upstream.identity.iter().map(upstream_identity).collect(),
     };
     plugin.insert("rules".to_owned(), rules.into());
+    if filter.tells_ready() {
+        plugin.insert("ready_path".to_owned(), READY.into());
+    }
     Value::Object(plugin)
 }
 
@@ -67,6 +72,7 @@ fn slack_signature(config: &Config, slack: &Slack) -> Vec<Value> {
         let mut rule = json!({
             "match": route.matching.to_json(),
             "signing_secrets": slack.signing_secret.to_json(),
+            "overlap_seconds": slack.overlap.as_secs(),
             "max_body_bytes": config.limits.body,
             "deadline_ms": milliseconds(config.budgets.slack_wait),
         });
@@ -113,7 +119,7 @@ fn pubsub_playback(config: &Config, log: &Log) -> Vec<Value> {
             insert(&mut rule, "assertion", assertion);
         }
         let lists = [
-            ("retry_statuses", &log.retry_statuses),
+            ("retry_statuses", &retry_statuses(config, log)),
             ("permanent_statuses", &log.permanent_statuses),
             ("keep_headers", &log.keep_headers),
         ];
@@ -128,6 +134,22 @@ fn pubsub_playback(config: &Config, log: &Log) -> Vec<Value> {
         rule
     };
     config.routes.iter().filter(|route| route.guard == Guard::Push).map(rule).collect()
+}
+
+/// Where the proxy shows the upstream an identity, a 401 or 403 says that this one is wrong, which is no
+/// fault of the message.
+fn retry_statuses(config: &Config, log: &Log) -> Option<Vec<String>> {
+    if config.upstream.identity.is_none() {
+        return log.retry_statuses.clone();
+    }
+    let default = || RETRY.iter().map(|status| (*status).to_owned()).collect();
+    let mut statuses = log.retry_statuses.clone().unwrap_or_else(default);
+    for status in ["401", "403"] {
+        if !statuses.iter().any(|other| other == status) {
+            statuses.push(status.to_owned());
+        }
+    }
+    Some(statuses)
 }
 
 /// A restored request says again who sent it, in a statement of its own. Only the seal of an envelope
@@ -153,13 +175,11 @@ fn near_adapters(config: &Config) -> Vec<Value> {
 /// Every restored request passes this filter once one of them is rewritten; the others unchanged.
 fn far_adapters(config: &Config, log: &Log) -> Vec<Value> {
     let largest = config.limits.push_body().min(LARGEST_OUTPUT);
-    let everything =
-        Match { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), hosts: Vec::new() };
     let rules = log.restored.iter().map(|restored| match &restored.adapter {
         Some(adapter) => conversion(&restored.matching, adapter, config, largest),
         None => json!({"match": restored.matching.to_json(), "unchanged": true}),
     });
-    rules.chain([json!({"match": everything.to_json(), "unchanged": true})]).collect()
+    rules.chain([json!({"match": everything().to_json(), "unchanged": true})]).collect()
 }
 
 fn conversion(matching: &Match, adapter: &Adapter, config: &Config, largest: u64) -> Value {
@@ -202,6 +222,24 @@ fn pubsub_enqueue(config: &Config, log: &Log) -> Vec<Value> {
         Some(rule)
     };
     config.routes.iter().filter_map(rule).collect()
+}
+
+/// Whatever reaches the filter is for the upstream, which may know it by another path than it came by.
+fn upstream_identity(identity: &UpstreamIdentity) -> Value {
+    let mut rule = json!({
+        "match": everything().to_json(),
+        "audience": identity.audience,
+        "header": identity.header.name(),
+        "deadline_ms": milliseconds(IDENTITY),
+    });
+    if let Some(key) = &identity.key {
+        insert(&mut rule, "key", key.to_json());
+    }
+    rule
+}
+
+fn everything() -> Match {
+    Match { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), hosts: Vec::new() }
 }
 
 fn store(rule: &mut Value, enqueue: &Enqueue) {

@@ -11,22 +11,21 @@ use serde_json::{Map, Value, json};
 
 use super::clusters::{REFUSED, UPSTREAM};
 use super::cors::{self, CORS};
-use super::filters::{Filter, GUARD};
+use super::filters::{Filter, GUARD, GUARD_READY};
 use super::matching::route_match;
-use super::{HEALTH, door, typed};
+use super::{HEALTH, READY, door, typed};
 use crate::config::{Config, Guard, Match, PathMatch, Route, SignIn, seconds};
 
 /// The table, and the filters that it uses.
 pub(super) fn table(config: &Config) -> (Vec<Value>, BTreeSet<Filter>) {
-    let entries: Vec<Entry> = restored(config)
+    let paths: Vec<Entry> = own_paths(config)
         .into_iter()
-        .chain([path_parameters()])
-        .chain(own_paths(config))
         .chain(config.routes.iter().flat_map(|route| lines(route, config)))
         .chain(everything_else(config))
         .collect();
-    let used = entries.iter().flat_map(|entry| entry.filters.iter().copied()).collect();
-    (entries.into_iter().map(Entry::render).collect(), used)
+    let used = paths.iter().flat_map(|entry| entry.filters.iter().copied()).collect();
+    let first = restored(config).into_iter().chain([path_parameters()]).chain(ready(config, &used));
+    (first.chain(paths).map(Entry::render).collect(), used)
 }
 
 /// What a route becomes. The way on for marked requests stands directly before the route: further up it
@@ -96,14 +95,48 @@ fn restored(config: &Config) -> Vec<Entry> {
         with_marks(&mut matching, marks);
         matching
     };
-    let marks: &[&str] = if log.adapts() { &[PLAYED_BACK, ADAPTED] } else { &[PLAYED_BACK] };
-    let on = Entry::new("restored", marked(marks), upstream(config, config.budgets.playback(), false));
+    let wanted = [(log.adapts(), ADAPTED), (has_identity(config), IDENTIFIED)];
+    let marks: Vec<&str> = [PLAYED_BACK].into_iter().chain(set_of(wanted)).collect();
+    let on = Entry::new("restored", marked(&marks), upstream(config, config.budgets.playback(), false));
     let mut entries = vec![on];
-    if log.adapts() {
+    if marks.len() > 1 {
         let matching = marked(&[PLAYED_BACK]);
-        entries.push(Entry::new("restored-not-adapted", matching, refused(config.budgets.playback())));
+        entries.push(Entry::new("restored-unfinished", matching, refused(config.budgets.playback())));
     }
     entries
+}
+
+fn has_identity(config: &Config) -> bool {
+    config.upstream.identity.is_some()
+}
+
+/// The marks that are to be asked for.
+fn set_of<const N: usize>(marks: [(bool, &'static str); N]) -> impl Iterator<Item = &'static str> {
+    marks.into_iter().filter_map(|(wanted, mark)| wanted.then_some(mark))
+}
+
+/// Where a probe asks whether keys and secrets are there: each filter that needs some lets it on once it has
+/// them, and leaves a mark.
+fn ready(config: &Config, used: &BTreeSet<Filter>) -> Vec<Entry> {
+    let asked = Match {
+        path: PathMatch::Exact(READY.to_owned()),
+        methods: vec!["GET".to_owned(), "HEAD".to_owned()],
+        hosts: Vec::new(),
+    };
+    let filters: Vec<Filter> = used.iter().copied().filter(|filter| filter.tells_ready()).collect();
+    let guard = config.sign_in.is_some().then(|| GUARD_READY.to_owned());
+    let marks: Vec<String> = filters.iter().map(|filter| filter.ready_mark()).chain(guard).collect();
+    let mut answered = route_match(&asked);
+    if !marks.is_empty() {
+        with_marks(&mut answered, &marks.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let guard_off = config.sign_in.is_none();
+    let answered = Entry::new("ready", answered, ("direct_response", json!({"status": 204})));
+    if marks.is_empty() {
+        return vec![Entry { guard_off, ..answered }];
+    }
+    let asked = Entry { guard_off, filters, ..Entry::new("ready-asked", route_match(&asked), refused(DOOR)) };
+    vec![answered, asked]
 }
 
 /// Where a route's requests go once its filters have left their marks. What they answer, what is to go
@@ -117,6 +150,9 @@ fn way_on(route: &Route, config: &Config) -> Option<Entry> {
             if route.adapter.is_some() {
                 marks.push((ADAPTED, "passed"));
             }
+            if has_identity(config) {
+                marks.push((IDENTIFIED, "passed"));
+            }
             with_values(&mut matching, &marks);
             return Some(Entry {
                 no_cookies: config.sign_in.is_some(),
@@ -129,15 +165,19 @@ fn way_on(route: &Route, config: &Config) -> Option<Entry> {
         }
         Guard::Push => return None,
         Guard::Oidc(_) | Guard::Public if route.enqueue.is_some() => return None,
+        // The guard lets nobody in.
+        Guard::Oidc(_) if config.sign_in.is_none() => return None,
         guard => {
             let admits = matches!(guard, Guard::Oidc(_)) && config.sign_in.is_some();
-            let marks = [(admits, ADMITTED), (route.adapter.is_some(), ADAPTED)];
-            let marks: Vec<&str> = marks.into_iter().filter(|(set, _)| *set).map(|(_, mark)| mark).collect();
+            let adapts = route.adapter.is_some();
+            let wanted = [(admits, ADMITTED), (adapts, ADAPTED), (has_identity(config), IDENTIFIED)];
+            let marks: Vec<&str> = set_of(wanted).collect();
             with_marks(&mut matching, &marks);
-            let suffix = match (marks.is_empty(), route.adapter.is_some()) {
-                (true, _) => return None,
-                (false, true) => "adapted",
-                (false, false) => "admitted",
+            let suffix = match (adapts, admits) {
+                _ if marks.is_empty() => return None,
+                (true, _) => "adapted",
+                (false, true) => "admitted",
+                (false, false) => "identified",
             };
             (suffix, upstream(config, config.budgets.request, route.adapter.is_none()))
         }
@@ -236,11 +276,16 @@ fn entry(route: &Route, config: &Config) -> Entry {
     };
     filters.extend(route.adapter.is_some().then_some(Filter::FormToJson));
     filters.extend(route.enqueue.is_some().then_some(Filter::PubsubEnqueue));
+    // What is stored and answered here goes to the upstream when it is played back.
+    let goes_on = route.enqueue.is_none() || matches!(route.guard, Guard::Slack(_));
+    let closed = matches!(route.guard, Guard::Oidc(_)) && config.sign_in.is_none();
+    let identified = goes_on && !closed && has_identity(config);
+    filters.extend(identified.then_some(Filter::UpstreamIdentity));
     let admitted = matches!(route.guard, Guard::Oidc(_)) && config.sign_in.is_some();
     let action = if is_answered_by_a_filter(route) || route.adapter.is_some() {
         refused(budget)
-    } else if admitted {
-        not_admitted()
+    } else if admitted || identified {
+        held()
     } else {
         upstream(config, budgets.request, true)
     };
@@ -262,10 +307,12 @@ fn everything_else(config: &Config) -> Vec<Entry> {
         return vec![Entry::new("everything-else", everything(), on)];
     }
     let mut marked = everything();
-    with_marks(&mut marked, &[ADMITTED]);
+    let wanted = [(true, ADMITTED), (has_identity(config), IDENTIFIED)];
+    with_marks(&mut marked, &set_of(wanted).collect::<Vec<_>>());
+    let filters = has_identity(config).then_some(Filter::UpstreamIdentity).into_iter().collect();
     vec![
         Entry::new("everything-else-admitted", marked, on),
-        Entry::new("everything-else", everything(), not_admitted()),
+        Entry { filters, ..Entry::new("everything-else", everything(), held()) },
     ]
 }
 
@@ -273,6 +320,7 @@ fn everything_else(config: &Config) -> Vec<Entry> {
 const PLAYED_BACK: &str = "lockgate_pubsub_playback";
 const ADAPTED: &str = "lockgate_form_to_json";
 const ADMITTED: &str = "lockgate_oidc";
+const IDENTIFIED: &str = "lockgate_upstream_identity";
 
 /// Longest life of a request that the sign-in filter answers or holds: what it asks a provider for
 /// takes 5 s, and a secret may have to be fetched before.
@@ -304,9 +352,9 @@ fn refused(longest: Duration) -> (&'static str, Value) {
     )
 }
 
-/// Where a request stands until the sign-in filter has left its mark. Whether a connection may be
+/// Where a request stands until filters that read no body have left their marks. Whether a connection may be
 /// upgraded is decided here, by the first route.
-fn not_admitted() -> (&'static str, Value) {
+fn held() -> (&'static str, Value) {
     let (kind, mut action) = refused(DOOR);
     allow_upgrades(&mut action);
     (kind, action)

@@ -1,11 +1,12 @@
 //! `lockgate run` with real Envoy, and requests to it byte for byte.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use lockgate_e2e::ports::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// `lockgate run` and the lines it has not been asked for yet.
@@ -88,7 +89,7 @@ pub(crate) fn pid(id: u32) -> Pid {
 }
 
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 /// Sends a request as it is, and reads the answer to its end.

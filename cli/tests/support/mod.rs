@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod gateway;
+pub(crate) mod terraform;
 
 use std::path::{Path, PathBuf};
 

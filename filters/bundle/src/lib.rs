@@ -18,6 +18,8 @@ const FILTERS: &[Definition] = &[
     form_to_json::FILTER,
     #[cfg(feature = "pubsub-enqueue")]
     pubsub_enqueue::FILTER,
+    #[cfg(feature = "upstream-identity")]
+    upstream_identity::FILTER,
 ];
 
 proxy_wasm::main! {{

@@ -28,6 +28,7 @@ fn every_setting_is_in_the_readme_and_no_other() {
         ("form-to-json", form_to_json::conversion::SETTINGS),
         ("pubsub-enqueue", pubsub_enqueue::config::SETTINGS),
         ("pubsub-playback", pubsub_playback::config::SETTINGS),
+        ("upstream-identity", upstream_identity::config::SETTINGS),
     ];
     for (name, settings) in filters {
         let expected: BTreeSet<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -39,7 +40,14 @@ fn every_setting_is_in_the_readme_and_no_other() {
 /// function that makes a refusal.
 #[test]
 fn every_reason_for_a_refusal_is_in_the_readme() {
-    for name in ["oidc", "slack-signature", "form-to-json", "pubsub-enqueue", "pubsub-playback"] {
+    for (name, least) in [
+        ("oidc", 3),
+        ("slack-signature", 3),
+        ("form-to-json", 3),
+        ("pubsub-enqueue", 3),
+        ("pubsub-playback", 3),
+        ("upstream-identity", 1),
+    ] {
         let readme = readme(name);
         let mut found = 0;
         for entry in std::fs::read_dir(filter(name).join("src")).unwrap() {
@@ -76,7 +84,7 @@ fn every_reason_for_a_refusal_is_in_the_readme() {
                 found += 1;
             }
         }
-        assert!(found > 2, "{name}: the sources are written otherwise than this test reads");
+        assert!(found >= least, "{name}: the sources are written otherwise than this test reads");
     }
 }
 

@@ -5,13 +5,15 @@
 use std::path::Path;
 
 const BUDGETS: &[(&str, u64)] = &[
-    ("oidc", 392_000),
-    ("slack-signature", 168_000),
+    ("oidc", 395_000),
+    ("slack-signature", 171_000),
     ("form-to-json", 138_000),
-    ("pubsub-enqueue", 190_000),
-    ("pubsub-playback", 232_000),
-    ("log", 288_000),
-    ("lockgate", 492_000),
+    ("pubsub-enqueue", 192_000),
+    ("pubsub-playback", 236_000),
+    ("upstream-identity", 166_000),
+    ("log", 293_000),
+    ("log-identity", 310_000),
+    ("lockgate", 516_000),
 ];
 
 #[test]

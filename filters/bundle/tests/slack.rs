@@ -123,23 +123,85 @@ fn secret_answer(secret: &str) -> Answer {
     )
 }
 
+const ROTATED: &str = "ROTATED";
+
+/// A gateway whose secret comes from Secret Manager and overlaps with the one before for 60 s.
+fn rotating(google: &Google) -> Gateway {
+    let rules = json!([{"match": {"path_prefix": "/slack"}, "signing_secrets": {"env": ROTATED},
+                        "overlap_seconds": 60}]);
+    with(builder(google), "slack-signature", rules).start().unwrap()
+}
+
 #[test]
 fn a_secret_is_fetched_once_and_a_rotated_one_without_a_restart() {
     let google = Google::new();
     google.set(|state| state.secret = Some(secret_answer("s+e/c=r~et")));
-    let gateway = gateway(&google, json!({"env": "ROTATED"}));
+    let gateway = rotating(&google);
     let send = |secret: &str| gateway.send(signed(&gateway, secret, "/slack/command", FORM, b"a=b")).status;
     assert_eq!([send("s+e/c=r~et"), send("s+e/c=r~et")], [200, 200]);
     assert_eq!(google.calls(":access"), 1);
 
     google.set(|state| state.secret = Some(secret_answer("newer")));
-    gateway.advance(Duration::from_secs(11));
-    assert_eq!(send("newer"), 200, "fetched anew because the signature did not fit");
+    assert_eq!(send("newer"), 200, "looked at once more, though that was done a moment ago");
     assert_eq!(google.calls(":access"), 2);
-    for _ in 0..50 {
-        assert_eq!(send("forged"), 401);
+    assert_eq!([send("s+e/c=r~et"), send("newer")], [200, 200], "both, while they overlap");
+    assert_eq!(google.calls(":access"), 2, "which needs no further look");
+    gateway.advance(Duration::from_secs(58));
+    assert_eq!([send("s+e/c=r~et"), send("newer")], [200, 200]);
+    gateway.advance(Duration::from_secs(2));
+    assert_eq!([send("s+e/c=r~et"), send("newer")], [401, 200], "and not a second longer");
+}
+
+#[test]
+fn forged_signatures_make_a_worker_look_twice_a_second_and_only_some_wait_for_it() {
+    let google = Google::new();
+    google.set(|state| state.secret = Some(secret_answer(SECRET)));
+    let gateway = rotating(&google);
+    assert_eq!(gateway.send(command(&gateway)).status, 200);
+    gateway.advance(Duration::from_secs(1));
+    let forged = || gateway.open(signed(&gateway, "forged", "/slack/command", FORM, b"a=b"));
+    assert_eq!(forged().wait().status, 401);
+    assert_eq!(google.calls(":access"), 2);
+
+    let flood: Vec<_> = (0..400).map(|_| forged()).collect();
+    let waiting = flood.iter().filter(|stream| stream.response().is_none()).count();
+    assert_eq!(waiting, 128, "the others are refused at once");
+    assert_eq!(gateway.send(command(&gateway)).status, 200, "and nobody else waits for them");
+    for stream in &flood {
+        assert_eq!(stream.wait().status, 401);
     }
-    assert_eq!(google.calls(":access"), 2, "an attacker makes us fetch once in ten seconds at most");
+    assert_eq!(google.calls(":access"), 3);
+}
+
+#[test]
+fn a_rotation_under_load_refuses_nothing_valid_and_ends() {
+    let google = Google::new();
+    google.set(|state| state.secret = Some(secret_answer("first")));
+    let gateway = rotating(&google);
+    let open = |secret: &str| gateway.open(signed(&gateway, secret, "/slack/command", FORM, b"a=b"));
+    assert_eq!(open("first").wait().status, 200);
+    google.set(|state| state.secret = Some(secret_answer("second")));
+    let streams: Vec<_> = (0..100).map(|index| open(["first", "second"][index % 2])).collect();
+    for stream in &streams {
+        assert_eq!(stream.wait().status, 200);
+    }
+    assert_eq!(google.calls(":access"), 2);
+    gateway.advance(Duration::from_secs(61));
+    assert_eq!([open("first").wait().status, open("second").wait().status], [401, 200]);
+}
+
+#[test]
+fn a_secret_that_was_replaced_while_nobody_came_is_good_for_the_overlap_alone() {
+    let google = Google::new();
+    google.set(|state| state.secret = Some(secret_answer("first")));
+    let gateway = rotating(&google);
+    let send = |secret: &str| gateway.send(signed(&gateway, secret, "/slack/command", FORM, b"a=b")).status;
+    assert_eq!(send("first"), 200);
+    google.set(|state| state.secret = Some(secret_answer("second")));
+    gateway.advance(Duration::from_secs(3_600));
+    assert_eq!(send("first"), 200, "the overlap begins when the new one is seen");
+    gateway.advance(Duration::from_secs(60));
+    assert_eq!([send("first"), send("second")], [401, 200]);
 }
 
 #[test]

@@ -38,6 +38,11 @@ impl AccessTokens {
         self.0.value(deadline).await
     }
 
+    /// Whether the token is there; asked for where it is not.
+    pub fn prefetch(&self) -> bool {
+        self.0.prefetch()
+    }
+
     /// A service answered 401: the next use fetches anew.
     pub fn forget(&self) {
         self.0.forget();

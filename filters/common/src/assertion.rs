@@ -7,14 +7,15 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 
 use crate::config::{ConfigError, Fields};
-use crate::encoding::{base64url, from_base64, push_decimal};
-use crate::fetch::Shared;
-use crate::host::{Host, HostError};
+use crate::encoding::{base64url, push_decimal};
+use crate::host::Host;
 use crate::json::{write_string, write_strings};
-use crate::jwt;
+use crate::pem;
 use crate::runtime::Runtime;
 use crate::secret::{Secret, SecretSource};
 use crate::services::Services;
+pub use crate::sign::SignError;
+use crate::sign::{is_possible, sign};
 
 /// Keys at most: one that signs, and those that upstreams may still know or are to learn.
 const MAX_KEYS: usize = 8;
@@ -24,17 +25,6 @@ const MAX_KEPT: usize = 256;
 
 /// The header that carries an assertion.
 pub const HEADER: &str = "x-lockgate-assertion";
-
-/// Why there is no assertion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignError {
-    /// The proxy has no function `sign`; Envoy has it from 1.37 on.
-    NoFunction,
-    /// The proxy does not sign with this key, as where the public part is another key's.
-    Refused,
-    /// There are no keys: they cannot be fetched, or what was fetched is none.
-    NoKeys,
-}
 
 /// Private keys on P-256, the one that signs first.
 pub struct AssertionKeys(Vec<SigningKey>);
@@ -54,19 +44,13 @@ impl AssertionKeys {
     /// or be the two characters `\n`, as in environment variables. `None` where anything else stands
     /// there, or more than eight keys.
     pub fn parse(secret: &Secret) -> Option<Self> {
-        let text = without_breaks(secret.expose());
-        let mut parts = text.split(|byte| *byte == b'-').filter(|part| !part.is_empty());
         let mut keys = Vec::new();
-        while let Some(begin) = parts.next() {
-            let (body, end) = (from_base64(parts.next()?)?, parts.next()?);
-            if begin.strip_prefix(b"BEGIN")? != end.strip_prefix(b"END")? {
-                return None;
-            }
-            match end {
-                b"ENDPRIVATEKEY" => keys.push(pkcs8(&body)?),
-                b"ENDECPRIVATEKEY" => keys.push(sec1(&body, false)?),
+        for (label, body) in pem::blocks(secret.expose())? {
+            match label.as_slice() {
+                b"PRIVATEKEY" => keys.push(pkcs8(&body)?),
+                b"ECPRIVATEKEY" => keys.push(sec1(&body, false)?),
                 // `openssl ecparam -genkey` writes the curve before the key.
-                b"ENDECPARAMETERS" => {}
+                b"ECPARAMETERS" => {}
                 _ => return None,
             }
         }
@@ -131,10 +115,8 @@ impl SigningKey {
         let mut token = base64url(header.as_bytes());
         token.push('.');
         token.push_str(&base64url(claims));
-        // SignArguments of Envoy's foreign function: hash_function, private_key, text.
-        let fields = [(1, b"sha256".as_slice()), (2, &self.pkcs8), (3, token.as_bytes())];
-        let result = call_sign(host, &jwt::arguments(&fields))?;
-        let signature = signature(&result).ok_or(SignError::Refused)?;
+        let signature = sign(host, &self.pkcs8, token.as_bytes())?;
+        let signature = raw(&signature).ok_or(SignError::Refused)?;
         token.push('.');
         token.push_str(&base64url(&signature));
         Ok(token)
@@ -183,7 +165,7 @@ pub struct Assertions {
 
 enum Source {
     Fixed(Rc<AssertionKeys>),
-    Fetched(Shared<Rc<Secret>>),
+    Fetched(SecretSource),
 }
 
 struct Kept {
@@ -209,12 +191,11 @@ impl Assertions {
         let audience = fields.text("audience", "who is to accept the assertion, as https://upstream")?;
         let lifetime_s = fields.number("lifetime_s", 30, 3_600, 300)?;
         let keys = fields.required("keys", "{\"env\": NAME} or {\"sm\": VERSION}")?;
-        // Without a key the function refuses the argument, where there is the function.
-        if call_sign(runtime.host(), &[]) == Err(SignError::NoFunction) {
+        if !is_possible(runtime.host()) {
             return Err(fields.error("keys", "Envoy 1.37 or newer: this one has no function \"sign\""));
         }
         let keys = match SecretSource::from_config(keys, &fields.join("keys"), runtime, services)? {
-            SecretSource::Fetched(shared) => Source::Fetched(shared),
+            source @ SecretSource::Fetched(_) => Source::Fetched(source),
             SecretSource::Fixed(secret) => {
                 let keys = AssertionKeys::parse(&secret).ok_or_else(|| fields.error("keys", FORM))?;
                 let refused = |_| fields.error("keys", &["keys that the proxy signs with: ", FORM].concat());
@@ -230,7 +211,7 @@ impl Assertions {
     pub fn is_ready(&self) -> bool {
         match &self.keys {
             Source::Fixed(_) => true,
-            Source::Fetched(shared) => shared.prefetch(),
+            Source::Fetched(source) => source.prefetch(),
         }
     }
 
@@ -238,8 +219,8 @@ impl Assertions {
     pub async fn keys(&self, deadline: u64) -> Result<Rc<AssertionKeys>, SignError> {
         match &self.keys {
             Source::Fixed(keys) => Ok(keys.clone()),
-            Source::Fetched(shared) => {
-                let secret = shared.value(deadline).await.map_err(|_| SignError::NoKeys)?;
+            Source::Fetched(source) => {
+                let secret = source.value(deadline).await.map_err(|_| SignError::NoKeys)?;
                 AssertionKeys::parse(&secret).map(Rc::new).ok_or(SignError::NoKeys)
             }
         }
@@ -305,20 +286,8 @@ fn push_text(out: &mut Vec<u8>, name: &str, text: &str) {
     write_string(out, text);
 }
 
-fn call_sign(host: &dyn Host, argument: &[u8]) -> Result<Vec<u8>, SignError> {
-    host.foreign("sign", argument).map_err(|error| match error {
-        HostError::NotFound => SignError::NoFunction,
-        _ => SignError::Refused,
-    })
-}
-
-/// SignResult → r‖s (RFC 7518, 3.4). Field 1 is true, and field 2 is the signature in DER (RFC 3279,
-/// 2.2.3), which on P-256 is shorter than 128 bytes.
-fn signature(result: &[u8]) -> Option<Vec<u8>> {
-    let (length, mut der) = result.strip_prefix(&[0x08, 0x01, 0x12])?.split_first()?;
-    if der.len() != usize::from(*length) {
-        return None;
-    }
+/// A signature in DER (RFC 3279, 2.2.3) → r‖s (RFC 7518, 3.4).
+fn raw(mut der: &[u8]) -> Option<Vec<u8>> {
     let mut numbers = take(&mut der, 0x30)?;
     let mut raw = Vec::with_capacity(64);
     for end in [32_usize, 64] {
@@ -330,23 +299,6 @@ fn signature(result: &[u8]) -> Option<Vec<u8>> {
         raw.extend_from_slice(number);
     }
     Some(raw)
-}
-
-/// PEM without its line breaks, however they are written.
-fn without_breaks(mut text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    while let [byte, rest @ ..] = text {
-        text = match (byte, rest) {
-            (b'\\', [b'n' | b'r', rest @ ..]) => rest,
-            _ => {
-                if !byte.is_ascii_whitespace() {
-                    out.push(*byte);
-                }
-                rest
-            }
-        };
-    }
-    out
 }
 
 /// Object identifier 1.2.840.10045.3.1.7, the curve's (RFC 5480, 2.1.1.1).

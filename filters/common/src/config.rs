@@ -163,11 +163,15 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Takes a filter's whole configuration apart: `{"version": 1, "rules": […], "services": {…}}` and the
-/// filter's own `sections`.
+/// The field with the path at which a filter only tells whether it is ready, and lets the request on if it
+/// is. For a route that answers behind all of them; absent, no path is special.
+pub const READY_PATH: &str = "ready_path";
+
+/// Takes a filter's whole configuration apart: `{"version": 1, "rules": […], "services": {…}}`, the path
+/// of [`READY_PATH`], and the filter's own `sections`.
 pub fn document<'a>(json: Json<'a>, sections: &[&str]) -> Result<Fields<'a>, ConfigError> {
     let known: Vec<&str> =
-        ["version", "rules", "services"].into_iter().chain(sections.iter().copied()).collect();
+        ["version", "rules", "services", READY_PATH].into_iter().chain(sections.iter().copied()).collect();
     let fields = Fields::new(json, "", &known)?;
     if fields.required("version", "1")?.u64() != Some(1) {
         return Err(fields.error("version", "1"));
@@ -192,7 +196,7 @@ mod tests {
         assert_eq!(line(r#"{"version":1}"#), "rules: given nothing, expected a list of at least one rule");
         assert_eq!(
             line(r#"{"version":1,"rule":[]}"#),
-            "rule: given [], expected no such field; one of: version, rules, services"
+            "rule: given [], expected no such field; one of: version, rules, services, ready_path"
         );
         assert_eq!(
             line(r#"{"version":1,"version":1,"rules":[{}]}"#),

@@ -8,9 +8,18 @@ use crate::event::Event;
 use crate::host::Level;
 use crate::runtime::{Runtime, Story};
 
-/// The least time between two fetches of the same thing, in milliseconds. An attacker chooses
+/// How often a value that is there may be fetched anew because somebody doubts it. An attacker chooses
 /// unknown key ids and wrong signatures, so this bounds what they can make us ask for.
-const THROTTLE_MS: u64 = 10_000;
+#[derive(Clone, Copy, Debug)]
+pub struct Throttle {
+    /// The least time between two fetches of the same thing, in milliseconds.
+    pub interval_ms: u64,
+    /// Streams that may wait for the interval's end at once; to the others there is nothing newer.
+    pub may_wait: usize,
+}
+
+/// Keys are published long before they are used, so nobody waits.
+const KEYS: Throttle = Throttle { interval_ms: 10_000, may_wait: 0 };
 
 /// After a failed fetch the next is not tried for this long, in milliseconds.
 const COOL_DOWN_MS: u64 = 1_000;
@@ -43,13 +52,18 @@ pub struct Shared<T>(Rc<State<T>>);
 struct State<T> {
     runtime: Rc<Runtime>,
     name: &'static str,
+    throttle: Throttle,
     fetch: Fetch<T>,
     fetched: RefCell<Option<Fetched<T>>>,
     in_flight: RefCell<Option<Event<()>>>,
     last_start_ms: Cell<u64>,
+    /// How many were begun.
+    fetches: Cell<u64>,
     /// Whether the last fetch brought nothing.
     failed: Cell<bool>,
     not_before_ms: Cell<u64>,
+    /// Streams that wait for the throttle's interval to end.
+    waiting: Cell<usize>,
 }
 
 impl<T> Clone for Shared<T> {
@@ -61,15 +75,23 @@ impl<T> Clone for Shared<T> {
 impl<T: Clone + 'static> Shared<T> {
     /// A value not fetched yet; `name` is for the log.
     pub fn new(runtime: &Rc<Runtime>, name: &'static str, fetch: Fetch<T>) -> Self {
+        Self::throttled(runtime, name, KEYS, fetch)
+    }
+
+    /// The same, fetched anew as often as `throttle` lets it be.
+    pub fn throttled(runtime: &Rc<Runtime>, name: &'static str, throttle: Throttle, fetch: Fetch<T>) -> Self {
         Self(Rc::new(State {
             runtime: runtime.clone(),
             name,
+            throttle,
             fetch,
             fetched: RefCell::default(),
             in_flight: RefCell::default(),
             last_start_ms: Cell::new(0),
+            fetches: Cell::new(0),
             failed: Cell::new(false),
             not_before_ms: Cell::new(0),
+            waiting: Cell::new(0),
         }))
     }
 
@@ -110,24 +132,44 @@ impl<T: Clone + 'static> Shared<T> {
         }
     }
 
-    /// The value as fetched after now; none where a fetch began within the throttle window. An error where
+    /// The value as fetched after now; none where the throttle does not allow a fetch in time. An error where
     /// the last fetch brought nothing: whether there is a newer value is then not known.
     pub async fn newer(&self, deadline: u64) -> Result<Option<T>, FetchError> {
-        let now = self.0.runtime.host().now_ms();
-        let running = self.0.in_flight.borrow().clone();
-        let throttled = now < self.0.last_start_ms.get() + THROTTLE_MS;
-        let event = match running {
-            Some(event) => Some(event),
-            None if throttled => None,
-            None => self.start(now),
-        };
-        if let Some(event) = &event {
+        let known = self.0.fetches.get();
+        let mut event = self.0.in_flight.borrow().clone();
+        if event.is_none() && self.wait_for_turn(deadline).await {
+            // Somebody else may have fetched while this one waited.
+            event = match self.0.fetches.get() == known {
+                true => self.start(self.0.runtime.host().now_ms()),
+                false => self.0.in_flight.borrow().clone(),
+            };
+        }
+        let joined = event.is_some();
+        if let Some(event) = event {
             event.wait(&self.0.runtime, deadline).await.ok_or(FetchError::TimedOut)?;
         }
         if self.0.failed.get() {
             return Err(FetchError::Unavailable);
         }
-        Ok(event.and_then(|_| self.current()))
+        let is_newer = joined || self.0.fetches.get() != known;
+        Ok(if is_newer { self.current() } else { None })
+    }
+
+    /// Whether a fetch may begin: at once, or after a wait that ends before `deadline`.
+    async fn wait_for_turn(&self, deadline: u64) -> bool {
+        let state = &self.0;
+        let now = state.runtime.host().now_ms();
+        let turn = state.last_start_ms.get() + state.throttle.interval_ms;
+        if now >= turn {
+            return true;
+        }
+        if turn >= deadline || state.waiting.get() >= state.throttle.may_wait {
+            return false;
+        }
+        let waiting = Waiting::new(state);
+        state.runtime.sleep(turn).await;
+        drop(waiting);
+        state.runtime.host().now_ms() >= turn
     }
 
     /// Drops the value: the service it is for says that it is no good.
@@ -146,6 +188,7 @@ impl<T: Clone + 'static> Shared<T> {
         let event = Event::default();
         self.0.in_flight.replace(Some(event.clone()));
         self.0.last_start_ms.set(now);
+        self.0.fetches.set(self.0.fetches.get() + 1);
         let shared = self.clone();
         self.0.runtime.spawn(Box::pin(async move { shared.run().await }));
         Some(event)
@@ -171,5 +214,21 @@ impl<T: Clone + 'static> Shared<T> {
         if let Some(event) = state.in_flight.take() {
             event.settle(&state.runtime, ());
         }
+    }
+}
+
+/// Counts a stream for as long as it waits; one that is destroyed drops it.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new<T>(state: &'a State<T>) -> Self {
+        state.waiting.set(state.waiting.get() + 1);
+        Self(&state.waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }

@@ -8,12 +8,18 @@ use std::task::Poll;
 use crate::config::{ConfigError, Fields};
 use crate::host::{Body, Host, Level, Map, Phase};
 use crate::http::{Headers, Refusal, Reply};
+use crate::readiness;
 use crate::runtime::{Runtime, Story};
 
 /// A filter, as configured: it tells the story of each request.
 pub trait Filter {
     /// The request's story.
     fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict>;
+
+    /// Whether keys, secrets and tokens are there; asked for where they are not.
+    fn is_ready(&self) -> bool {
+        true
+    }
 }
 
 /// A filter as a module offers it.
@@ -200,7 +206,11 @@ impl Flow {
             response_discarded: Cell::new(false),
         }));
         self.stream.replace(Some(stream.clone()));
-        self.story.replace(Some(self.filter.clone().request(stream)));
+        let story: Story<Verdict> = match self.runtime.asks_whether_ready(stream.text(":path")) {
+            true => Box::pin(std::future::ready(readiness::answer(&*self.filter, &stream))),
+            false => self.filter.clone().request(stream),
+        };
+        self.story.replace(Some(story));
         self.step()
     }
 

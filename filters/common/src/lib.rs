@@ -2,10 +2,11 @@
 //!
 //! - [`host`]: what a filter may ask of the proxy; `envoy` and `shell` are its proxy-wasm side
 //! - [`runtime`], [`flow`], [`event`], [`answer`]: who waits for what; a stream's story as one future
+//! - [`readiness`]: whether what everybody waits for is there
 //! - [`fetch`]: one fetch for many streams; [`access_token`], [`jwks`] and [`secret`] are such
 //! - [`publish`], [`envelope`], [`header_policy`]: the write-ahead log's common part
 //! - [`bearer`], [`jwt`]: reading and checking a token, its signature verified by the proxy
-//! - [`assertion`]: a token for the upstream, signed by the proxy
+//! - [`assertion`], [`sign`], [`pem`]: a token for the upstream, signed by the proxy
 //! - [`json`], [`config`], [`rules`], [`services`]: configuration as written → as used
 //! - [`http`], [`form`], [`encoding`], [`hmac`]: plain values
 
@@ -28,11 +29,14 @@ pub mod json;
 pub mod jwks;
 pub mod jwt;
 mod metrics;
+pub mod pem;
 pub mod publish;
+pub mod readiness;
 pub mod rules;
 pub mod runtime;
 pub mod secret;
 pub mod services;
+pub mod sign;
 
 #[cfg(target_arch = "wasm32")]
 pub mod envoy;

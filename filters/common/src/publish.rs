@@ -116,6 +116,11 @@ impl Publisher {
         }))
     }
 
+    /// Whether there is a token to publish with; asked for where there is none.
+    pub fn is_ready(&self) -> bool {
+        self.0.tokens.prefetch()
+    }
+
     /// Publishes, and waits until Pub/Sub says that it has it, until `deadline` (ms since 1970).
     pub async fn publish(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
         let state = &self.0;
@@ -145,11 +150,11 @@ impl Publisher {
         self.0.flushing.set(self.0.flushing.get() + 1);
         self.0.runtime.spawn(Box::pin(async move {
             loop {
-                let batch = publisher.take_batch();
+                let mut batch = publisher.take_batch();
                 if batch.is_empty() {
                     break;
                 }
-                let result = publisher.send(&batch).await;
+                let result = publisher.send(&mut batch).await;
                 for queued in batch {
                     queued.done.settle(&publisher.0.runtime, result);
                 }
@@ -178,24 +183,15 @@ impl Publisher {
         batch
     }
 
-    async fn send(&self, batch: &[Queued]) -> Result<(), PublishError> {
+    async fn send(&self, batch: &mut Vec<Queued>) -> Result<(), PublishError> {
         let state = &self.0;
         let host = state.runtime.host();
         let deadline = batch.iter().map(|queued| queued.deadline).max().unwrap_or_default();
-        let mut body = b"{\"messages\":[".to_vec();
-        for (index, queued) in batch.iter().enumerate() {
-            if index > 0 {
-                body.push(b',');
-            }
-            body.extend_from_slice(&queued.message);
-        }
-        body.extend_from_slice(b"]}");
-
         let mut attempts = 0;
-        loop {
+        while !batch.is_empty() {
             let token = state.tokens.value(deadline).await.map_err(|_| PublishError::Unauthorized)?;
             let started = host.now_ms();
-            let mut call = state.services.pubsub.post_json(&state.path, &token, body.clone());
+            let mut call = state.services.pubsub.post_json(&state.path, &token, body_of(batch));
             call.timeout_ms = ATTEMPT_MS.min(deadline.saturating_sub(started)).max(1);
             let answer = state.runtime.call(call).await;
             state.runtime.record_ms(&["publish_ms"], host.now_ms().saturating_sub(started));
@@ -212,8 +208,24 @@ impl Publisher {
                 return Err(PublishError::Failed);
             }
             state.runtime.sleep(again).await;
+            // Whoever left meanwhile sends again, if they do.
+            batch.retain(|queued| !queued.done.is_abandoned());
         }
+        Err(PublishError::Failed)
     }
+}
+
+/// A request to publish all of a batch.
+fn body_of(batch: &[Queued]) -> Vec<u8> {
+    let mut body = b"{\"messages\":[".to_vec();
+    for (index, queued) in batch.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&queued.message);
+    }
+    body.extend_from_slice(b"]}");
+    body
 }
 
 /// An id for each message is the only word that means stored.

@@ -16,6 +16,7 @@ use crate::answer::Answer;
 use crate::event::Event;
 use crate::flow::Flow;
 use crate::host::{Call, Host, HostError, Level};
+use crate::http::path_without_query;
 use crate::metrics::Metrics;
 
 /// A future of a stream or a task. Boxed, because it must not move while it waits.
@@ -51,6 +52,7 @@ pub struct Runtime {
     calls: RefCell<Vec<(u32, Event<Answer>)>>,
     deadlines: RefCell<Vec<(u64, Owner)>>,
     metrics: Metrics,
+    ready_path: RefCell<Option<String>>,
 }
 
 /// Who waits.
@@ -80,6 +82,7 @@ impl Runtime {
             calls: RefCell::default(),
             deadlines: RefCell::default(),
             metrics: Metrics::new(filter),
+            ready_path: RefCell::default(),
         })
     }
 
@@ -103,6 +106,16 @@ impl Runtime {
         let mut name = String::from("lockgate-");
         crate::encoding::push_hex(&mut name, &bytes);
         self.queue.set(self.host.register_queue(&name));
+    }
+
+    /// Says at which path the filter tells whether it is ready, where it does.
+    pub fn tell_ready_at(&self, path: Option<String>) {
+        self.ready_path.replace(path);
+    }
+
+    /// Whether a request's target is that path.
+    pub(crate) fn asks_whether_ready(&self, target: &str) -> bool {
+        self.ready_path.borrow().as_deref().is_some_and(|path| path_without_query(target) == path)
     }
 
     /// Has the root begin what was spawned while it was configured.

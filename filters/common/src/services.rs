@@ -168,13 +168,9 @@ impl Service {
         call
     }
 
-    /// A GET of `path` that anybody may make, as of a key set. A kept-alive connection that died
-    /// while the instance was frozen is tried once more.
+    /// A GET of `path` that anybody may make, as of a key set.
     pub fn anonymous_get(&self, path: &str) -> Call {
-        let mut call = self.call("GET", path, Vec::new());
-        call.headers.push(("x-envoy-retry-on", "reset,connect-failure,refused-stream".to_owned()));
-        call.headers.push(("x-envoy-max-retries", "1".to_owned()));
-        call
+        tried_again(self.call("GET", path, Vec::new()))
     }
 
     /// A GET of the metadata server, which answers only those who say that they mean it.
@@ -212,6 +208,14 @@ impl Service {
             timeout_ms: TIMEOUT_MS,
         }
     }
+}
+
+/// A call that may be made twice: a kept-alive connection that died while the instance was frozen is
+/// tried once more.
+pub fn tried_again(mut call: Call) -> Call {
+    call.headers.push(("x-envoy-retry-on", "reset,connect-failure,refused-stream".to_owned()));
+    call.headers.push(("x-envoy-max-retries", "1".to_owned()));
+    call
 }
 
 fn authorization(token: &Secret) -> (&'static str, String) {

@@ -7,7 +7,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, BufferType, ContextType};
 
-use crate::config::{ConfigError, document};
+use crate::config::{ConfigError, READY_PATH, document};
 use crate::envoy::Envoy;
 use crate::flow::{Definition, Filter, Flow, Step};
 use crate::host::{Host, Level};
@@ -51,7 +51,9 @@ impl Root {
             expected: "JSON".to_owned(),
         })?;
         let runtime = Runtime::new(Rc::new(Envoy), definition.name, self.context);
-        let filter = (definition.configure)(&document(json, definition.sections)?, &runtime)?;
+        let document = document(json, definition.sections)?;
+        runtime.tell_ready_at(document.optional_text(READY_PATH)?);
+        let filter = (definition.configure)(&document, &runtime)?;
         runtime.listen();
         for counter in definition.counters {
             runtime.define_counter(counter);

@@ -214,6 +214,10 @@ impl Filter for Oidc {
             }
         })
     }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
 }
 
 /// Who was verified, as the write-ahead log keeps it.

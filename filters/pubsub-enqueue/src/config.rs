@@ -35,6 +35,14 @@ pub struct Settings {
     pub deadline_ms: u64,
 }
 
+impl Settings {
+    /// Whether the key and a token are there; asked for where they are not.
+    pub fn is_ready(&self) -> bool {
+        let key = self.log_key.as_ref().is_none_or(SecretSource::prefetch);
+        self.publisher.is_ready() && key
+    }
+}
+
 /// The upstream's path. The query always stays.
 pub enum PathRule {
     /// The request's own.

@@ -8,6 +8,7 @@ use lockgate_common::envelope::{Envelope, LogKeys, MAX_HEAD_BYTES};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::http::{Refusal, is_plain_target, is_restorable_method};
 use lockgate_common::publish::{PublishError, message_of};
+use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
 
@@ -87,6 +88,10 @@ impl PubsubEnqueue {
 impl Filter for PubsubEnqueue {
     fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
         Box::pin(async move { self.enqueue(&stream).await.into() })
+    }
+
+    fn is_ready(&self) -> bool {
+        all_ready(self.rules.iter().map(|(_, settings)| settings.is_ready()))
     }
 }
 

@@ -9,6 +9,7 @@ use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::envelope::{LogKeys, push_bytes};
 use lockgate_common::jwks;
 use lockgate_common::publish::{Publisher, is_topic};
+use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::Match;
 use lockgate_common::runtime::Runtime;
 use lockgate_common::secret::SecretSource;
@@ -40,6 +41,16 @@ pub struct Settings {
     pub deadline_ms: u64,
     /// Bytes of messages that are being played back.
     pub held_bytes: Rc<Cell<usize>>,
+}
+
+impl Settings {
+    /// Whether keys and secrets are there; asked for where they are not.
+    pub fn is_ready(&self) -> bool {
+        let secrets = self.log_key.iter().chain(self.sign.iter().map(|rule| &rule.secret));
+        let secrets = all_ready(secrets.map(SecretSource::prefetch));
+        let assertions = self.assertions.as_ref().is_none_or(Assertions::is_ready);
+        self.tokens.keys.prefetch() && secrets && assertions
+    }
 }
 
 /// The fields of a rule.

@@ -10,6 +10,7 @@ use lockgate_common::envelope::{Envelope, EnvelopeError, LogKeys};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
 use lockgate_common::http::{Headers, Refusal, Reply};
+use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
 
@@ -84,6 +85,10 @@ impl PubsubPlayback {
 impl Filter for PubsubPlayback {
     fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
         Box::pin(async move { self.play_back(&stream).await.into() })
+    }
+
+    fn is_ready(&self) -> bool {
+        all_ready(self.rules.iter().map(|(_, settings)| settings.is_ready()))
     }
 }
 

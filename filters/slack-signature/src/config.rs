@@ -16,6 +16,8 @@ use crate::signature;
 pub struct Settings {
     /// The signing secrets, comma separated, newest first.
     pub signing_secrets: SecretSource,
+    /// How long a secret stays good after the worker has seen the one that replaced it, in milliseconds.
+    pub overlap_ms: u64,
     /// How far Slack's clock may be from ours, in seconds, both ways.
     pub tolerance_s: u64,
     /// Largest body, in bytes.
@@ -27,8 +29,15 @@ pub struct Settings {
 }
 
 /// The fields of a rule.
-pub const SETTINGS: &[&str] =
-    &["match", "signing_secrets", "tolerance_seconds", "max_body_bytes", "deadline_ms", "kinds"];
+pub const SETTINGS: &[&str] = &[
+    "match",
+    "signing_secrets",
+    "overlap_seconds",
+    "tolerance_seconds",
+    "max_body_bytes",
+    "deadline_ms",
+    "kinds",
+];
 
 /// Reads all rules.
 pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, Settings)>, ConfigError> {
@@ -47,6 +56,7 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
         }
         let settings = Settings {
             signing_secrets: secrets,
+            overlap_ms: fields.number("overlap_seconds", 0, 86_400, 600)? * 1_000,
             tolerance_s: fields.number("tolerance_seconds", 1, 3_600, 300)?,
             max_body_bytes: fields.number("max_body_bytes", 1, 8 << 20, 1 << 20)? as usize,
             deadline_ms: fields.number("deadline_ms", 50, 60_000, 1_000)?,

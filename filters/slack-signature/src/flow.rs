@@ -6,8 +6,10 @@ use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::host::Map;
 use lockgate_common::http::{Refusal, Reply};
+use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
+use lockgate_common::secret::Secret;
 
 use crate::config::{self, Settings};
 use crate::kind::{self, Action, Request};
@@ -78,10 +80,14 @@ impl Filter for SlackSignature {
     fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
         Box::pin(async move { self.check(&stream).await.into() })
     }
+
+    fn is_ready(&self) -> bool {
+        all_ready(self.rules.iter().map(|(_, settings)| settings.signing_secrets.prefetch()))
+    }
 }
 
-/// A secret from Secret Manager that does not fit may have been rotated; it is then fetched once more,
-/// as often as the throttle allows.
+/// By the secret, by the one before for as long as they overlap, or by the one that is there by now: a secret
+/// from Secret Manager that does not fit may have been replaced, and is fetched once more.
 async fn verify(
     stream: &Stream,
     settings: &Settings,
@@ -89,17 +95,19 @@ async fn verify(
     body: &[u8],
 ) -> Result<(), Refusal> {
     let deadline = stream.host().now_ms() + settings.deadline_ms;
-    let mut secret = settings.signing_secrets.value(deadline).await.map_err(|_| NO_SECRET)?;
-    loop {
-        let error = match secrets(&secret).map(|secrets| signed.verify(body, &secrets)) {
-            Some(Ok(())) => return Ok(()),
-            Some(Err(error)) => refusal(error),
-            None => NO_SECRET,
-        };
-        match settings.signing_secrets.newer(deadline).await {
-            Some(newer) if newer.expose() != secret.expose() => secret = newer,
-            _ => return Err(error),
-        }
+    let source = &settings.signing_secrets;
+    let check = |secret: &Secret| match secrets(secret) {
+        Some(secrets) => signed.verify(body, &secrets).map_err(refusal),
+        None => Err(NO_SECRET),
+    };
+    let secret = source.value(deadline).await.map_err(|_| NO_SECRET)?;
+    let Err(error) = check(&secret) else { return Ok(()) };
+    if source.previous(settings.overlap_ms).is_some_and(|previous| check(&previous).is_ok()) {
+        return Ok(());
+    }
+    match source.newer(deadline).await {
+        Some(newer) if !Rc::ptr_eq(&newer, &secret) => check(&newer),
+        _ => Err(error),
     }
 }
 

@@ -31,6 +31,7 @@ pub mod h2c;
 pub mod hostile_provider;
 pub mod html_form;
 pub mod http1;
+pub mod identity;
 pub mod istio;
 pub mod journal;
 mod observe;

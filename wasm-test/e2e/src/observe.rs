@@ -1,5 +1,7 @@
 //! What a test asks of a stack: has it been stored, has it arrived, is there no trace of it.
 
+use std::time::{Duration, Instant};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -26,6 +28,18 @@ impl Stack {
     pub async fn delivered(&self, marker: &str) -> Recorded {
         let requests = self.upstream.requests();
         requests.wait_for(marker, 1, |request| request.contains(marker)).await.swap_remove(0)
+    }
+
+    /// How a probe is answered once the filters have had two seconds to fetch what they need.
+    pub async fn ready_soon(&self) -> u16 {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let status = self.client().send(&Request::get("/_lockgate/ready")).await.status;
+            if status < 300 || Instant::now() > deadline {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Checks that nothing with this marker has gone anywhere: not to the upstream, not a byte of

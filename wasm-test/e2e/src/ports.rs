@@ -1,8 +1,11 @@
 //! Loopback ports that stay free while their owner is killed and started again.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io;
+use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
+
+use tokio::net::TcpSocket;
 
 /// A port nobody listens on, never given twice by this process.
 ///
@@ -17,9 +20,17 @@ pub fn free_port() -> u16 {
     let given = given.get_or_insert_default();
     for _ in 0..1_000 {
         let port = fastrand::u16(11_000..32_000);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && given.insert(port) {
+        if is_free(port).is_ok() && given.insert(port) {
             return port;
         }
     }
     panic!("no free loopback port between 11000 and 32000");
+}
+
+/// Binds and does not listen: a program that is being started meanwhile inherits the socket for a
+/// moment, and only a listening one would keep the port from others.
+fn is_free(port: u16) -> io::Result<()> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())
 }

@@ -95,6 +95,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(1024)
 }
 
+/// A program that is just being started has a copy of every socket of this process until it has become
+/// itself; closing alone would leave the port taken for as long. This holds for the copies too.
+fn stop_listening(listener: &TcpListener) {
+    let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+}
+
 async fn accept<S: Service>(listener: TcpListener, service: Arc<S>, mut closed: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
@@ -111,6 +117,7 @@ async fn accept<S: Service>(listener: TcpListener, service: Arc<S>, mut closed: 
             _ = &mut closed => break,
         }
     }
+    stop_listening(&listener);
     drop(listener);
     connections.shutdown().await;
 }
@@ -149,5 +156,44 @@ async fn serve<S: Service>(stream: TcpStream, service: Arc<S>) {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::ports::free_port;
+    use crate::{Journal, Process};
+
+    struct Silent;
+
+    impl Service for Silent {
+        async fn reply(&self, _request: Request) -> Reply {
+            Reply::Hang
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_is_free_at_once_however_many_programs_are_being_started() {
+        let done = Arc::new(AtomicBool::new(false));
+        let starting = std::thread::spawn({
+            let done = Arc::clone(&done);
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    let log = Arc::new(Journal::default());
+                    drop(Process::start("true", &mut Command::new("true"), log));
+                }
+            }
+        });
+        for _ in 0..500 {
+            let server = Server::start(free_port(), Arc::new(Silent));
+            server.close().await;
+            server.open();
+        }
+        done.store(true, Ordering::Relaxed);
+        starting.join().unwrap();
     }
 }

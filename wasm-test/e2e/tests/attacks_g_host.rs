@@ -205,7 +205,7 @@ async fn more_callers_than_may_wait_are_sent_away_and_not_forgotten() {
     let client = stack.client();
     stack
         .proxy()
-        .program(|call| call.contains(":publish").then_some(Fault::Slow(Duration::from_millis(600))));
+        .program(|call| call.contains(":publish").then_some(Fault::Slow(Duration::from_millis(300))));
     let callers = (0..900).map(|caller| {
         tokio::spawn(async move {
             let request = signed(slack::command("/slack/command", &format!("crowd-{caller}-")));

@@ -38,6 +38,7 @@ fn every_link_of_a_readme_leads_somewhere() {
         "cli/README.md",
         "envoy/istio/README.md",
         "local/README.md",
+        "terraform/README.md",
         "wasm-test/README.md",
         "filters/form-to-json/README.md",
     ] {

@@ -10,7 +10,7 @@ use lockgate_e2e::istio::{Images, Line, Mesh};
 use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::stack::{CONFIG, SLACK_SECRET};
 use lockgate_e2e::visitor::until;
-use lockgate_e2e::{Builder, Request, Stack, scenarios, slack};
+use lockgate_e2e::{Builder, Request, Stack, identity, scenarios, slack};
 
 /// The Envoys of `make e2e`, oldest first, each with its minor version.
 fn envoys() -> Vec<(u32, String)> {
@@ -38,7 +38,9 @@ fn line(minor: u32) -> Line {
 }
 
 fn stack(envoy: &str) -> Builder {
-    Stack::builder().config(&[CONFIG, scenarios::PROGRAMS].concat()).variable("ENVOY", envoy)
+    // Beside the sender's own credentials, whose absence a scenario asserts.
+    let config = identity::config(", header: x-serverless-authorization");
+    Stack::builder().config(&[&config, scenarios::PROGRAMS].concat()).variable("ENVOY", envoy)
 }
 
 /// The main scenarios, with all filters in one module and with each in its own.
@@ -54,7 +56,21 @@ async fn hold(builder: impl Fn() -> Builder) {
         scenarios::a_permanent_answer_makes_a_dead_letter(&stack).await;
         scenarios::a_program_comes_in_with_its_token(&stack).await;
         scenarios::an_open_route_passes_through(&stack).await;
+        until_ready(&stack).await;
+        let seen = stack.upstream().requests().since(0);
+        assert!(seen.len() > 4);
+        for request in seen {
+            let shown = identity::claims(&request, "x-serverless-authorization").expect("an identity");
+            assert_eq!(shown["aud"], identity::AUDIENCE, "{}", request.target);
+        }
     }
+}
+
+/// The probe that asks every filter.
+async fn until_ready(stack: &Stack) {
+    let ready = Request::get("/_lockgate/ready");
+    until("a chain that is ready", async || (stack.client().send(&ready).await.status == 204).then_some(()))
+        .await;
 }
 
 /// The files that Envoy has loaded.
@@ -89,19 +105,16 @@ async fn a_mesh_without_the_images_lets_nobody_pass_until_they_are_there() {
             let mesh = Mesh::new(line(minor)).images(images);
             let stack = stack(&envoy).mesh(mesh).start().await;
             let signed = slack::signed(slack::command("/slack/command", "too-early"), SLACK_SECRET);
-            for request in [signed, Request::get("/admin/too-early"), Request::get("/public/too-early")] {
+            let ready = Request::get("/_lockgate/ready?too-early");
+            let others = [Request::get("/admin/too-early"), Request::get("/public/too-early"), ready];
+            for request in [signed].into_iter().chain(others) {
                 assert_eq!(stack.client().send(&request).await.status, refusal, "{}", request.target);
             }
             stack.assert_no_trace("too-early");
-            // Envoy says of itself that it is ready: no probe may ask it.
+            // Envoy says of itself that it is: no probe may ask that.
             assert_eq!(stack.admin().text("/ready").await, "LIVE\n");
             stack.update_images(Images::Fetched).await;
-            // Filter by filter, and a command needs the last of them.
-            until("a stored command", async || {
-                let early = slack::signed(slack::command("/slack/command", "in-time"), SLACK_SECRET);
-                (stack.client().send(&early).await.status == 200).then_some(())
-            })
-            .await;
+            until_ready(&stack).await;
             scenarios::a_command_is_stored_and_delivered(&stack).await;
         }
     }

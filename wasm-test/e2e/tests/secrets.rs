@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lockgate_e2e::stack::{LOG_KEY, SLACK_SECRET};
+use lockgate_e2e::stack::{self, LOG_KEY, SLACK_SECRET};
 use lockgate_e2e::{Call, Fault, Request, Stack, slack};
 use tokio::time::Instant;
 
@@ -120,15 +120,88 @@ async fn a_secret_of_secret_manager_is_fetched_once_and_again_when_it_does_not_f
     assert!(!calls[0].request.contains("x-slack-signature"), "{:?}", calls[0].request);
 
     store(&stack, 2, "second secret");
-    let throttled_until = Instant::now() + Duration::from_secs(10);
-    for number in 0..20 {
-        assert!(matches!(send(&stack, &format!("flood-{number}-"), "wrong").await, 401));
+    assert_eq!(send(&stack, "second", "second secret").await, 200, "no restart, and no wait for a period");
+    assert_eq!(send(&stack, "first-overlaps", first).await, 200);
+    let (fetched, since) = (fetches(&stack).len(), Instant::now());
+    let client = stack.client();
+    let flood = (0..200).map(|number| {
+        let request = slack::signed(slack::command("/slack/command", &format!("flood-{number}-")), "wrong");
+        tokio::spawn(async move { client.send(&request).await.status })
+    });
+    for status in flood.collect::<Vec<_>>() {
+        assert_eq!(status.await.unwrap(), 401);
     }
-    assert!(fetches(&stack).len() <= 2, "a flood of wrong signatures made {} fetches", fetches(&stack).len());
-    tokio::time::sleep_until(throttled_until).await;
-    assert_eq!(send(&stack, "second", "second secret").await, 200);
-    assert_eq!(send(&stack, "first-is-old", first).await, 401);
-    stack.assert_no_trace("first-is-old");
+    let looks = since.elapsed().as_millis() / 500 + 2;
+    let made = fetches(&stack).len() - fetched;
+    assert!(made as u128 <= looks, "a flood of wrong signatures made {made} fetches");
+    stack.assert_no_trace("flood-");
+}
+
+/// Many commands at once, by two secrets in turn; how each was answered.
+async fn under_both(
+    stack: &Stack,
+    name: &str,
+    count: usize,
+    secrets: [&'static str; 2],
+) -> Vec<(String, u16)> {
+    let client = stack.client();
+    let sent = (0..count).map(|number| {
+        let marker = format!("{name}-{number}-{}.", number % 2);
+        let command = slack::command("/slack/command", &marker);
+        let request = slack::signed(command, secrets[number % 2]);
+        tokio::spawn(async move { (marker, client.send(&request).await.status) })
+    });
+    let mut answered = Vec::new();
+    for one in sent.collect::<Vec<_>>() {
+        answered.push(one.await.unwrap());
+    }
+    answered
+}
+
+#[tokio::test]
+async fn a_rotation_under_load_refuses_nothing_valid_and_takes_nothing_stale_behind_the_overlap() {
+    const OVERLAP: Duration = Duration::from_secs(3);
+    let secret = "signing_secret: { env: SLACK_SIGNING_SECRET }";
+    assert!(stack::CONFIG.contains(secret));
+    let config = stack::CONFIG.replace(secret, &format!("{secret}\n  overlap: 3s"));
+    let builder = Stack::builder().config(&config).concurrency(2);
+    let stack = builder.variable("SLACK_SIGNING_SECRET", FROM_SECRET_MANAGER).start().await;
+    store(&stack, 1, "before");
+    for (marker, status) in under_both(&stack, "still", 40, ["before", "before"]).await {
+        assert_eq!(status, 200, "{marker}");
+    }
+    store(&stack, 2, "behind");
+    let began = Instant::now();
+    let mut rounds = 0;
+    while began.elapsed() < Duration::from_secs(2) {
+        for (marker, status) in under_both(&stack, &format!("both-{rounds}"), 40, ["before", "behind"]).await
+        {
+            assert_eq!(status, 200, "{marker}");
+        }
+        rounds += 1;
+    }
+    // Each worker has seen the new one by now, so the overlap of each ends within its length.
+    let over = Instant::now() + OVERLAP;
+    assert!(rounds > 1, "there was load");
+    tokio::time::sleep_until(over).await;
+    for (marker, status) in under_both(&stack, "over", 40, ["before", "behind"]).await {
+        assert_eq!(status, if marker.ends_with("-0.") { 401 } else { 200 }, "{marker}");
+    }
+    for number in (0..40).step_by(2) {
+        stack.assert_no_trace(&format!("over-{number}-0."));
+    }
+}
+
+#[tokio::test]
+async fn a_secret_outlives_secret_manager() {
+    let stack = Stack::builder().variable("SLACK_SIGNING_SECRET", FROM_SECRET_MANAGER).start().await;
+    store(&stack, 1, SLACK_SECRET);
+    assert_eq!(send(&stack, "fetched", SLACK_SECRET).await, 200);
+    for fault in [Fault::Refused(403), Fault::Refused(500), Fault::Reset] {
+        stack.proxy().program(move |call| call.path().contains("/secrets/").then_some(fault));
+        assert_eq!(send(&stack, "wrong-meanwhile", "wrong").await, 401, "{fault:?}");
+        assert_eq!(send(&stack, "kept", SLACK_SECRET).await, 200, "{fault:?}");
+    }
 }
 
 #[tokio::test]

@@ -30,9 +30,14 @@ pub(super) fn called(config: &Config, mesh: &Mesh) -> Result<Called, Error> {
 fn addresses(config: &Config) -> Vec<String> {
     let services = &config.services;
     let mut addresses: Vec<String> = Vec::new();
-    if config.slack.is_some() || config.log.is_some() || config.sign_in.is_some() {
+    let identity = config.upstream.identity.as_ref();
+    if config.slack.is_some() || config.log.is_some() || config.sign_in.is_some() || identity.is_some() {
         // A secret's variable may name one that is elsewhere.
         addresses.extend([services.metadata.to_string(), services.secret_manager.to_string()]);
+    }
+    // Google's key files name it.
+    if identity.is_some_and(|identity| identity.key.is_some()) {
+        addresses.push("https://oauth2.googleapis.com".to_owned());
     }
     if let Some(log) = &config.log {
         addresses.extend([services.pubsub.to_string(), log.push.jwks_uri.to_string()]);

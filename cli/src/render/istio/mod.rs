@@ -14,6 +14,7 @@ mod routes;
 
 use std::collections::BTreeMap;
 
+use pubsub_playback::outcome::RETRY;
 use serde_json::{Map, Value, json};
 
 use super::Modules;
@@ -64,7 +65,7 @@ fn resources(config: &Config, modules: &Modules, digests: Option<&Digests>) -> R
     let mut config = config.clone();
     config.services.clusters = called.clusters(mesh);
     if let Some(log) = &mut config.log {
-        let ours = || RETRY.iter().map(|&status| status.to_owned()).collect();
+        let ours = || RETRY.iter().chain(&A_MESHS_OWN).map(|&status| status.to_owned()).collect();
         log.retry_statuses.get_or_insert_with(ours);
     }
     let manager = super::listener::connection_manager(&config, modules);
@@ -134,9 +135,9 @@ fn in_listener(mesh: &Mesh, filter: Value) -> Value {
     Value::Object(listener)
 }
 
-/// The filter's own, and two that a mesh answers with: its rules do not know us yet, or its agent could not
-/// get an image and has put something that refuses in a filter's place. Neither says anything of a message.
-const RETRY: [&str; 6] = ["401", "403", "408", "425", "429", "5xx"];
+/// Two answers that a mesh gives by itself: its rules do not know us yet, or its agent could not get an image
+/// and has put something that refuses in a filter's place. Neither says anything of a message.
+const A_MESHS_OWN: [&str; 2] = ["401", "403"];
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const ROUTER: &str = "envoy.filters.http.router";

@@ -70,9 +70,10 @@ async fn nothing_that_a_client_says_of_its_way_reaches_the_upstream() {
         let request = request.header("x-original-url", "/evil").header("x-rewrite-url", "/evil");
         assert_eq!(stack.client().send(&request).await.status, 200);
         let delivered = stack.delivered(target).await;
-        for told in ["evil", "10.9.8.7", "444", "root"] {
+        for told in ["evil", "10.9.8.7", "root"] {
             assert!(!delivered.contains(told), "{told} on {target}: {:?}", delivered.headers);
         }
+        assert_eq!(delivered.headers.text("x-forwarded-port"), None, "{target}");
         assert_eq!(delivered.headers.text("x-forwarded-proto").as_deref(), Some("http"), "{target}");
     }
 }

@@ -1,0 +1,4 @@
+# No provider: what is decided here needs no cloud.
+terraform {
+  required_version = ">= 1.9"
+}
