@@ -83,6 +83,11 @@ wasm: toolchain ## Build the modules into dist/
 	    cmp -s $(WASM) dist/$$module.wasm || cp $(WASM) dist/$$module.wasm
 	done
 
+.PHONY: oci
+oci: wasm tool ## Pack each module as an OCI image, for Istio, into dist/oci; the digests are printed
+	rm -rf dist/oci
+	target/debug/lockgate image --modules dist --out dist/oci
+
 .PHONY: wasm-jwt-simple
 wasm-jwt-simple: toolchain ## Build upstream-identity with RSA inside, for a service account's key on Envoy 1.36
 	@mkdir -p dist
@@ -141,7 +146,7 @@ $(TOOLS)/envoy-%/lib/envoy:
 	$@ --version > /dev/null
 
 .PHONY: clients
-clients: $(patsubst %,$(TOOLS)/%/ready,slack oidc-mock) $(patsubst %,$(CLIENTS)/%/node_modules/ready,bolt browser oidc-provider)
+clients: $(patsubst %,$(TOOLS)/%/ready,slack oidc-mock) $(patsubst %,$(CLIENTS)/%/node_modules/ready,bolt browser istio oidc-provider)
 
 $(TOOLS)/%/ready: $(CLIENTS)/%/requirements.txt
 	@command -v python3 > /dev/null || { echo "Python 3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }

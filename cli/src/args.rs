@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Source;
+use crate::render::Modules;
 
 /// A door, a notary and a lock chamber in front of one service: Envoy's configuration and life.
 #[derive(Debug, Parser)]
@@ -28,6 +30,21 @@ pub enum Command {
         /// Also load it with Envoy's `--mode validate`. For builds and tests; it costs a start.
         #[arg(long)]
         check: bool,
+        /// Print what Istio needs instead, for the place that the configuration's `mesh` names.
+        #[arg(long, conflicts_with = "check")]
+        istio: bool,
+        /// Where `lockgate image` has written; the images' digests are put into what Istio needs.
+        #[arg(long, requires = "istio")]
+        images: Option<PathBuf>,
+    },
+    /// Pack each module of a directory as an OCI image that Istio takes, and print the images' digests.
+    Image {
+        /// The directory with the modules.
+        #[arg(long, env = "LOCKGATE_MODULES", default_value = "dist")]
+        modules: PathBuf,
+        /// The OCI layout that is written.
+        #[arg(long, default_value = "dist/oci")]
+        out: PathBuf,
     },
     /// Start Envoy, stay as its parent, and end it without cutting requests off.
     Run {
@@ -129,9 +146,18 @@ pub struct Parts {
     /// The directory with log.wasm and lockgate.wasm, or one module of another name.
     #[arg(long, env = "LOCKGATE_MODULES", default_value = "dist")]
     pub modules: PathBuf,
+    /// Take a module for each filter from that directory.
+    #[arg(long, env = "LOCKGATE_SEPARATE_MODULES", value_parser = FalseyValueParser::new())]
+    pub separate_modules: bool,
 }
 
 impl Parts {
+    /// Where the filters' code is.
+    pub fn modules(&self) -> Modules {
+        let modules = Modules::at(&self.modules);
+        if self.separate_modules { modules.separate() } else { modules }
+    }
+
     /// Where the configuration is read from.
     pub fn source(&self) -> Source {
         self.config.clone().map_or(Source::Shipped, Source::File)

@@ -5,8 +5,7 @@ use std::process::{ExitCode, Stdio};
 
 use crate::args::{Command, Parts};
 use crate::config::{self, Config, Environment, Problems};
-use crate::render::{self, Modules};
-use crate::{child, dev, local, replay, run};
+use crate::{child, dev, image, local, render, replay, run};
 
 /// Why a command ended without doing what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +16,12 @@ pub enum Error {
     /// The YAML writer failed.
     #[error("the configuration cannot be written: {0}")]
     Yaml(#[from] serde_norway::Error),
+    /// The configuration has no place in a mesh.
+    #[error(transparent)]
+    Istio(#[from] render::istio::Error),
+    /// The modules could not be packed, or the images not be read.
+    #[error(transparent)]
+    Image(#[from] image::Error),
     /// A file or a process failed.
     #[error("{what}: {error}")]
     Io {
@@ -57,7 +62,20 @@ impl Error {
 pub async fn execute(command: Command) -> Result<ExitCode, Error> {
     let environment: Environment = std::env::vars().collect();
     match command {
-        Command::Render { parts, check } => {
+        Command::Render { parts, check: _, istio: true, images } => {
+            let config = config::load(&parts.source(), &environment)?;
+            let digests = images.map(|layout| image::digests(&layout)).transpose()?;
+            let yaml = render::istio::manifests(&config, &parts.modules(), digests.as_ref())?;
+            std::io::stdout().write_all(yaml.as_bytes()).map_err(Error::io("standard output"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Image { modules, out } => {
+            for (module, digest) in image::pack(&modules, &out)? {
+                println!("sha256:{digest} {module}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Render { parts, check, .. } => {
             let (_, yaml) = rendered(&parts, &environment)?;
             if check {
                 validate(&parts, &yaml)?;
@@ -117,7 +135,7 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
 
 fn rendered(parts: &Parts, environment: &Environment) -> Result<(Config, String), Error> {
     let config = config::load(&parts.source(), environment)?;
-    let yaml = render::bootstrap(&config, &Modules::at(&parts.modules))?;
+    let yaml = render::bootstrap(&config, &parts.modules())?;
     Ok((config, yaml))
 }
 

@@ -5,6 +5,7 @@
 //! - [`run`], [`child`]: Envoy as a child: ready, drain, end
 //! - [`local`]: the stand-in for Google's services as a process
 //! - [`dev`]: everything on a laptop
+//! - [`image`]: modules as OCI images
 //! - [`replay`]: dead letters
 //! - [`google`], [`ports`], `http`: what several of these need
 //! - [`args`], [`commands`]: the command line, and what each command does
@@ -16,6 +17,7 @@ pub mod config;
 pub mod dev;
 pub mod google;
 mod http;
+pub mod image;
 pub mod local;
 pub mod ports;
 pub mod render;

@@ -11,6 +11,7 @@ mod issuer;
 mod log;
 mod login;
 mod matching;
+mod mesh;
 mod problem;
 mod provider;
 mod raw;
@@ -39,6 +40,7 @@ pub use issuer::ClaimRules;
 pub(crate) use issuer::is_plain_http;
 pub use login::Login;
 pub use matching::{Match, PathMatch};
+pub use mesh::{Mesh, Proxy};
 pub use problem::{Problem, Problems};
 pub use provider::Provider;
 pub use resolved::{
@@ -47,6 +49,7 @@ pub use resolved::{
 };
 pub use secret::SecretName;
 pub use sign_in::SignIn;
+pub(crate) use tokens::GOOGLE;
 pub use tokens::{AudienceClaim, Google, Introspection, Jwt, Tokens};
 pub use upstream_identity::{IdentityHeader, UpstreamIdentity};
 pub use url::{Scheme, Url};

@@ -7,6 +7,7 @@ use super::adapter::RawAdapter;
 use super::budgets::{RawBudgets, RawLimits};
 use super::cors::RawCors;
 use super::matching::RawMatch;
+use super::mesh::RawMesh;
 use super::scalars::{Count, Flag, Span, StatusSet};
 use super::secret::SecretName;
 use super::sign_in::RawSignIn;
@@ -28,6 +29,7 @@ pub(super) struct Raw {
     pub(super) slack: Option<RawSlack>,
     pub(super) log: Option<RawLog>,
     pub(super) sign_in: Option<RawSignIn>,
+    pub(super) mesh: Option<RawMesh>,
     #[serde(default)]
     pub(super) limits: RawLimits,
     #[serde(default)]

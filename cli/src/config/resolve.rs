@@ -1,5 +1,6 @@
 //! As written → as used. Notes every problem it meets instead of stopping at the first.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::resolved::{Config, Guard, Services, Slack, Upstream};
 use super::secret::SecretName;
 use super::upstream_identity::IdentityHeader;
 use super::url::{PublicUrl, Scheme, Url};
-use super::{Environment, log, routes, seconds, sign_in, upstream_identity};
+use super::{Environment, log, mesh, routes, seconds, sign_in, upstream_identity};
 
 /// What resolving needs beside the file.
 pub(super) struct Context<'a> {
@@ -119,6 +120,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     {
         problems.push(sign_in::nobody());
     }
+    let mesh = mesh::resolve(raw.mesh, address, upstream_url, context, &mut problems);
     let config =
         listen.zip(admin).zip(upstream).zip(services).map(|(((listen, admin), upstream), services)| Config {
             listen,
@@ -131,6 +133,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
             slack,
             log,
             sign_in,
+            mesh,
             limits,
             budgets,
             routes,
@@ -193,6 +196,7 @@ fn services(raw: RawServices, problems: &mut Problems) -> Option<Services> {
             raw.metadata_base.as_ref(),
             "http://metadata.google.internal",
         )?,
+        clusters: BTreeMap::new(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The configuration as used: everything checked, every default filled in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::adapter::Adapter;
 use super::budgets::{Budgets, Limits};
 use super::cors::Cors;
 use super::matching::Match;
+use super::mesh::Mesh;
 use super::secret::SecretName;
 use super::sign_in::SignIn;
 use super::upstream_identity::UpstreamIdentity;
@@ -38,6 +39,8 @@ pub struct Config {
     pub log: Option<Log>,
     /// Absent unless its group is set.
     pub sign_in: Option<SignIn>,
+    /// Where in a mesh it stands, if in one.
+    pub mesh: Option<Mesh>,
     /// Sizes.
     pub limits: Limits,
     /// Times.
@@ -64,6 +67,8 @@ pub struct Services {
     pub secret_manager: Url,
     /// Access tokens.
     pub metadata: Url,
+    /// The clusters that lead to single hosts, as a mesh has them; empty where one cluster leads to all.
+    pub clusters: BTreeMap<String, String>,
 }
 
 /// The Slack group.

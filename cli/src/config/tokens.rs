@@ -15,7 +15,7 @@ use super::url::PublicUrl;
 use super::who::{self, Claims, Values};
 
 /// Whose tokens Google's tokeninfo knows.
-pub(super) const GOOGLE: &str = "https://accounts.google.com";
+pub(crate) const GOOGLE: &str = "https://accounts.google.com";
 
 /// Tokens that let programs in; at least one kind.
 #[derive(Clone, Debug)]

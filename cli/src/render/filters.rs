@@ -106,7 +106,7 @@ const DOOR_VM: &str = "lockgate.door";
 pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>) -> Vec<Value> {
     let mut chain: Vec<Value> = cors::filter(config).into_iter().collect();
     let guard = config.sign_in.is_some().then_some("oidc");
-    let module = modules.file(&used.iter().map(|filter| filter.root_id()).chain(guard).collect());
+    let loaded: BTreeSet<&str> = used.iter().map(|filter| filter.root_id()).chain(guard).collect();
     chain.push(match &config.sign_in {
         Some(sign_in) => {
             let plugin = Plugin {
@@ -116,7 +116,7 @@ pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>)
                 reads_body: false,
                 configuration: door::plugin(config, sign_in),
             };
-            plugin.render(config, &module)
+            plugin.render(config, &modules.file(&loaded, "oidc"))
         }
         None => nobody(),
     });
@@ -124,7 +124,7 @@ pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>)
         Filter::CHAIN
             .iter()
             .filter(|filter| used.contains(filter))
-            .map(|&filter| off(filter, config, &module)),
+            .map(|&filter| off(filter, config, &modules.file(&loaded, filter.root_id()))),
     );
     chain.push(json!({
         "name": "envoy.filters.http.router",

@@ -25,7 +25,7 @@ pub(super) fn listener(config: &Config, modules: &Modules) -> Value {
     })
 }
 
-fn connection_manager(config: &Config, modules: &Modules) -> Value {
+pub(super) fn connection_manager(config: &Config, modules: &Modules) -> Value {
     let (routes, used) = routes::table(config);
     typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",

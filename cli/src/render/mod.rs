@@ -5,17 +5,19 @@ mod clusters;
 mod cors;
 mod door;
 mod filters;
+pub mod istio;
 mod listener;
 mod matching;
+mod modules;
 mod plugins;
 mod process;
 mod routes;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+pub use modules::Modules;
 
 use crate::config::Config;
 
@@ -30,45 +32,6 @@ const READY: &str = "/_lockgate/ready";
 
 /// Time to wait for an identity token.
 const IDENTITY: Duration = Duration::from_secs(3);
-
-/// The modules that hold several filters, the smallest first, and what they hold. Each filter also has one
-/// of its own, named after it.
-const BUNDLES: [(&str, &[&str]); 4] = [
-    ("oidc", &["oidc", "oidc-back-channel"]),
-    ("log", &["slack-signature", "form-to-json", "pubsub-enqueue", "pubsub-playback"]),
-    (
-        "log-identity",
-        &["slack-signature", "form-to-json", "pubsub-enqueue", "pubsub-playback", "upstream-identity"],
-    ),
-    (ALL, &[]),
-];
-
-/// The module with every filter.
-const ALL: &str = "lockgate";
-
-/// Where the filters' code is.
-#[derive(Clone, Debug)]
-pub struct Modules(PathBuf);
-
-impl Modules {
-    /// A directory with the modules, or one module that is used whatever its name.
-    pub fn at(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
-    /// The smallest module that holds all of `filters`. What is not configured is not loaded: each byte of a
-    /// module is compiled before the first answer.
-    fn file(&self, filters: &BTreeSet<&str>) -> String {
-        let holds = |held: &[&str]| filters.iter().all(|filter| held.contains(filter));
-        let bundle = BUNDLES.iter().find(|(_, held)| holds(held)).map_or(ALL, |(name, _)| *name);
-        let only = filters.first().filter(|_| filters.len() == 1);
-        let path = match self.0.extension() {
-            Some(extension) if extension == "wasm" => self.0.clone(),
-            _ => self.0.join(format!("{}.wasm", only.unwrap_or(&bundle))),
-        };
-        path.to_string_lossy().into_owned()
-    }
-}
 
 /// Envoy's bootstrap as YAML. It holds the names of secrets, never their values.
 ///

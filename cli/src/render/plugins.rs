@@ -1,6 +1,7 @@
 //! Each filter's own configuration. One shape for all: a version, the services where it calls one,
 //! and rules of which the first that matches holds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pubsub_playback::outcome::RETRY;
@@ -12,6 +13,9 @@ use crate::config::{
     Adapter, Config, Enqueue, Guard, HeaderPolicy, Log, Match, PathMatch, Reply, Rewrite, Route, Scheme,
     SignIn, Signature, Slack, UpstreamIdentity, is_plain_http,
 };
+
+/// No cluster has this name; a filter that calls a host without one logs it, and it says what to set.
+const NOT_IN_MESH: &str = "the-host-is-not-in-mesh.hosts";
 
 /// The largest result that form-to-json takes as its limit, in bytes.
 const LARGEST_OUTPUT: u64 = 8 << 20;
@@ -51,8 +55,15 @@ pub(super) fn services(config: &Config) -> Value {
         "pubsub": services.pubsub.to_string(),
         "secret_manager": services.secret_manager.to_string(),
         "metadata": services.metadata.to_string(),
-        "clusters": {"https": "callout_https", "http": "callout_http"},
+        "clusters": clusters(&services.clusters),
     })
+}
+
+fn clusters(hosts: &BTreeMap<String, String>) -> Value {
+    match hosts.is_empty() {
+        true => json!({"https": "callout_https", "http": "callout_http"}),
+        false => json!({"https": NOT_IN_MESH, "http": NOT_IN_MESH, "hosts": hosts}),
+    }
 }
 
 fn slack_signature(config: &Config, slack: &Slack) -> Vec<Value> {

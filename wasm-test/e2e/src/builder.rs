@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::dead_letters::DeadLetters;
 use crate::emulator::Emulator;
 use crate::fault_proxy::FaultProxy;
+use crate::istio::{GROUP, METADATA, Mesh, SERVICES};
 use crate::ports::free_port;
 use crate::pubsub::topic_name;
 use crate::stack::{
@@ -25,6 +26,7 @@ pub struct Builder {
     pub(crate) config: String,
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) concurrency: u8,
+    pub(crate) mesh: Option<Mesh>,
     pub(crate) upstream_url: Option<String>,
     pub(crate) emulator: Option<PathBuf>,
     pub(crate) max_delivery_attempts: u32,
@@ -37,6 +39,7 @@ impl Default for Builder {
             config: CONFIG.to_owned(),
             variables: Vec::new(),
             concurrency: 1,
+            mesh: None,
             upstream_url: None,
             emulator: chosen_emulator(),
             max_delivery_attempts: 100,
@@ -68,6 +71,13 @@ impl Builder {
     pub fn concurrency(mut self, workers: u8) -> Self {
         self.concurrency = workers;
         self
+    }
+
+    /// Envoy as a mesh runs it, in the place of `lockgate run`.
+    pub fn mesh(mut self, mesh: Mesh) -> Self {
+        self.mesh = Some(mesh);
+        // No host of a mesh is an address.
+        self.variable("GOOGLE_API_BASE", SERVICES).variable("METADATA_BASE", METADATA)
     }
 
     /// Another upstream than the recording one, which is then not reached.
@@ -104,7 +114,9 @@ impl Builder {
     pub async fn start(self) -> Stack {
         let directory = TempDir::with_prefix("lockgate-e2e-").expect("a temporary directory");
         watchdog::guard_directory(directory.path());
-        std::fs::write(directory.path().join("lockgate.yaml"), &self.config).expect("write");
+        let group = if self.mesh.is_some() { GROUP } else { "" };
+        let config = [self.config.as_str(), group].concat();
+        std::fs::write(directory.path().join("lockgate.yaml"), config).expect("write");
         let services = loopback(free_port());
         let state = directory.path().join("services");
         let emulator = self.emulator.as_deref().map(|program| Emulator::start(program, services, &state));

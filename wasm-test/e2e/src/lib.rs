@@ -32,6 +32,7 @@ pub mod hostile_provider;
 pub mod html_form;
 pub mod http1;
 pub mod identity;
+pub mod istio;
 pub mod journal;
 mod observe;
 pub mod oidc_login;

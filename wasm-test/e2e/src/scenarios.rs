@@ -153,6 +153,55 @@ pub async fn an_open_route_passes_through(stack: &Stack) {
     assert_eq!((&*seen.target, &*seen.text()), ("/public/page?a=1", "to the page"));
 }
 
+/// A configuration's group that lets one program in, with identity tokens for the chain.
+pub const PROGRAMS: &str = "
+sign_in:
+  tokens:
+    jwt:
+      - issuer: ${PUSH_ISSUER}
+        jwks_uri: ${GOOGLE_API_BASE}/oauth2/v3/certs
+        audiences: [\"${PUBLIC_URL}\"]
+  policies:
+    - { effect: allow, emails: [program@e2e.iam.gserviceaccount.com] }
+";
+
+/// With [`PROGRAMS`]: a program comes in with its token, and nobody without one or with another's.
+pub async fn a_program_comes_in_with_its_token(stack: &Stack) {
+    let audience = format!("http://{}", stack.client().address());
+    let token = |email: &str, audience: &str| {
+        stack.tokens().push_with(|claims| {
+            claims.insert("email".to_owned(), json!(email));
+            claims.insert("aud".to_owned(), json!(audience));
+        })
+    };
+    let program = "program@e2e.iam.gserviceaccount.com";
+    let good = token(program, &audience);
+    let request = |token: &str, marker: &str| {
+        let bearer = format!("Bearer {token}");
+        // A client may not say who it is.
+        Request::get(&format!("/admin/{marker}"))
+            .header("authorization", bearer)
+            .header("x-lockgate-email", "root@example.com")
+    };
+    assert_eq!(stack.client().send(&request(&good, "program-1")).await.status, 200);
+    let seen = stack.delivered("program-1").await;
+    assert_eq!(seen.headers.all("x-lockgate-email"), [program.as_bytes()]);
+    let mut forged = good.clone();
+    forged.truncate(forged.len() - 8);
+    forged.push_str("AAAAAAAA");
+    let refused = [
+        (forged, 401),
+        (token(program, "https://other.example"), 401),
+        (token("other@e2e.iam.gserviceaccount.com", &audience), 403),
+    ];
+    for (token, status) in refused {
+        let answer = stack.client().send(&request(&token, "program-refused-1")).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    assert_eq!(stack.client().send(&Request::get("/admin/program-refused-1")).await.status, 401);
+    stack.assert_no_trace("program-refused-1");
+}
+
 fn command(text: &str) -> Request {
     let fields = [("command", "/weather"), ("text", text), ("team_id", "T0001"), ("none", "")];
     slack::signed(slack::form("/slack/command", &fields), SLACK_SECRET)

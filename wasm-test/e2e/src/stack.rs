@@ -184,10 +184,16 @@ impl Stack {
     /// As [`Stack::start_gateway`].
     pub async fn start_gateway_with(&self, variables: &[(&str, &str)]) {
         let since = self.gateway_log.len();
-        let mut command = self.lockgate("run");
-        command.envs(variables.iter().copied());
-        let process = Process::start("lockgate run", &mut command, Arc::clone(&self.gateway_log));
-        process.wait_for_line("`ready http://…`", since, is_ready).await;
+        let process = match &self.builder.mesh {
+            Some(mesh) => self.start_in_mesh(mesh, variables).await,
+            None => {
+                let mut command = self.lockgate("run");
+                command.envs(variables.iter().copied());
+                let process = Process::start("lockgate run", &mut command, Arc::clone(&self.gateway_log));
+                process.wait_for_line("`ready http://…`", since, is_ready).await;
+                process
+            }
+        };
         *lock(&self.gateway_process) = Some(process);
         self.gateway_serves.send_replace(true);
     }
