@@ -26,7 +26,7 @@ async fn on_every_way(stack: &Stack, name: &str) -> Vec<Request> {
         let answer = client.send(&forged(request)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
-    let submission = slack::interactive("/slack/interactive", &&view_submission(&format!("{name}-passed")));
+    let submission = slack::interactive("/slack/interactive", &view_submission(&format!("{name}-passed")));
     assert_eq!(client.send(&forged(slack::signed(submission, SLACK_SECRET))).await.status, 200);
     let command = slack::command("/slack/command", &format!("{name}-stored"));
     assert_eq!(client.send(&forged(slack::signed(command, SLACK_SECRET))).await.status, 200);
