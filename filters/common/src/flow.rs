@@ -207,7 +207,7 @@ impl Flow {
         }));
         self.stream.replace(Some(stream.clone()));
         let story: Story<Verdict> = match self.runtime.asks_whether_ready(stream.text(":path")) {
-            true => Box::pin(std::future::ready(readiness::answer(&*self.filter, &stream))),
+            true => Box::pin(readiness::answer(self.filter.clone(), stream)),
             false => self.filter.clone().request(stream),
         };
         self.story.replace(Some(story));

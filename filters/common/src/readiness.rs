@@ -1,5 +1,7 @@
 //! Whether a filter has what it needs: keys, secrets, tokens.
 
+use std::rc::Rc;
+
 use crate::flow::{Filter, Stream, Verdict};
 use crate::host::Map;
 use crate::http::Refusal;
@@ -12,10 +14,23 @@ pub fn all_ready(parts: impl Iterator<Item = bool>) -> bool {
     parts.fold(true, |all, part| all & part)
 }
 
+/// How long a probe waits for what it has fetched, in milliseconds: Cloud Run's gives up after a second
+/// unless told otherwise (cloud.google.com/run/docs/configuring/healthchecks).
+const PATIENCE_MS: u64 = 800;
+
+/// How often it looks, in milliseconds.
+const LOOK_MS: u64 = 20;
+
 /// What becomes of a request that asks whether the proxy is ready.
-pub(crate) fn answer(filter: &dyn Filter, stream: &Stream) -> Verdict {
-    if !filter.is_ready() {
-        return Verdict::Refuse(NOT_READY);
+pub(crate) async fn answer(filter: Rc<dyn Filter>, stream: Stream) -> Verdict {
+    let runtime = stream.runtime();
+    let deadline = runtime.host().now_ms() + PATIENCE_MS;
+    while !filter.is_ready() {
+        let now = runtime.host().now_ms();
+        if now >= deadline || runtime.is_crowded() {
+            return Verdict::Refuse(NOT_READY);
+        }
+        runtime.sleep(now + LOOK_MS).await;
     }
     let mark = [MARK, stream.runtime().filter()].concat();
     stream.host().set_property(&mark, b"passed");
