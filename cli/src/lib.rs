@@ -6,7 +6,7 @@
 //! - [`local`]: the stand-in for Google's services as a process
 //! - [`dev`]: everything on a laptop
 //! - [`replay`]: dead letters
-//! - [`google`], [`ports`], `http`: what several of these need
+//! - [`google`], [`ports`], [`say`], `http`: what several of these need
 //! - [`args`], [`commands`]: the command line, and what each command does
 
 pub mod args;
@@ -21,3 +21,4 @@ pub mod ports;
 pub mod render;
 pub mod replay;
 pub mod run;
+pub mod say;

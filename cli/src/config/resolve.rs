@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::interpolate::Variables;
+use super::log_format::LogFormat;
 use super::problem::{Problem, Problems};
 use super::raw::{Raw, RawServices, RawSlack, RawUpstream};
 use super::resolved::{Config, Guard, Services, Slack, Upstream};
@@ -80,6 +81,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
         raw.budgets.resolve(raw.upstream.as_ref().and_then(|upstream| upstream.timeout), &mut problems);
     let upstream = problems.keep(upstream(raw.upstream, context));
     let services = services(raw.services, &mut problems);
+    let log_format = problems.keep(LogFormat::of(context.environment)).unwrap_or(LogFormat::Plain);
     // A group with a problem is meant to be there: its routes are no further problem.
     let before = problems.count();
     let slack = slack(raw.slack, context, &mut problems);
@@ -121,6 +123,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
             slack,
             log,
             sign_in,
+            log_format,
             limits,
             budgets,
             routes,

@@ -7,6 +7,7 @@ use super::access::Access;
 use super::adapter::Adapter;
 use super::budgets::{Budgets, Limits};
 use super::cors::Cors;
+use super::log_format::LogFormat;
 use super::matching::Match;
 use super::secret::SecretName;
 use super::sign_in::SignIn;
@@ -36,6 +37,8 @@ pub struct Config {
     pub log: Option<Log>,
     /// Absent unless its group is set.
     pub sign_in: Option<SignIn>,
+    /// What the lines of the logs look like.
+    pub log_format: LogFormat,
     /// Sizes.
     pub limits: Limits,
     /// Times.
