@@ -21,6 +21,9 @@ routes:
   - {name: open, match: {path_prefix: /open}, guard: public}
 ";
 
+/// Envoy's admin interface says whether it drains.
+const READY: &str = "GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
 fn start(upstream: SocketAddr) -> Run {
     start_with(CONFIG, upstream)
 }
@@ -57,8 +60,7 @@ fn a_request_in_flight_survives_sigterm() {
     let client = std::thread::spawn(move || exchange(address, request));
     heads.recv_timeout(Duration::from_secs(10)).unwrap();
     run.signal(Signal::TERM);
-    let ready = "GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    while !exchange(run.admin, ready).contains("DRAINING") {
+    while !exchange(run.admin, READY).contains("DRAINING") {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(run.child.try_wait().unwrap().is_none(), "it must wait for the request");
@@ -72,6 +74,21 @@ fn envoys_end_ends_it_with_envoys_status() {
     let mut run = start(free_address());
     kill_process(run.envoy(), Signal::KILL).unwrap();
     assert_eq!(run.child.wait().unwrap().code(), Some(137));
+}
+
+#[test]
+fn envoys_crash_while_it_drains_is_no_success() {
+    let (upstream, heads, answer) = slow_upstream();
+    let mut run = start(upstream);
+    let address = run.address;
+    let client = std::thread::spawn(move || exchange(address, "GET /open/slow HTTP/1.1\r\nhost: x\r\n\r\n"));
+    heads.recv_timeout(Duration::from_secs(10)).unwrap();
+    run.signal(Signal::TERM);
+    while !exchange(run.admin, READY).contains("DRAINING") {}
+    kill_process(run.envoy(), Signal::KILL).unwrap();
+    assert_eq!(run.child.wait().unwrap().code(), Some(137));
+    assert_eq!(client.join().unwrap(), "");
+    drop(answer);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! First readiness fails, and from then on every answer says `connection: close`, but whoever has not
 //! heard of it yet is still served. Then the listener closes, and what is left has the rest of the time.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,12 +27,15 @@ pub(super) enum Until {
 
 /// Returns when nobody is left, or after `longest`.
 pub(super) async fn drain(admin: SocketAddr, longest: Duration, until: Until) {
-    let now = Instant::now();
-    let deadline = now + longest;
-    if !fail_readiness(admin, deadline).await {
-        return;
-    }
-    let _ = timeout_at(now + longest / 2, quiet(admin, until)).await;
+    let (now, deadline) = (Instant::now(), Instant::now() + longest);
+    let known = async {
+        // It fails while Envoy starts.
+        while http::post(admin, "/healthcheck/fail").await.is_err() {
+            sleep(POLL).await;
+        }
+        quiet(admin, until).await;
+    };
+    let _ = timeout_at(now + longest / 2, known).await;
     // It may fail only if Envoy is gone, and then there is nothing to wait for.
     let _ = http::post(admin, "/drain_listeners").await;
     if timeout_at(deadline, quiet(admin, until)).await.is_err()
@@ -42,21 +44,6 @@ pub(super) async fn drain(admin: SocketAddr, longest: Duration, until: Until) {
         let seconds = longest.as_secs_f32();
         say(Severity::Warning, &format!("{cut} requests were not answered within {seconds}s and are cut"));
     }
-}
-
-/// Whether there is anything to drain: Envoy opens its admin port before any other.
-async fn fail_readiness(admin: SocketAddr, deadline: Instant) -> bool {
-    let failed = async {
-        loop {
-            match http::post(admin, "/healthcheck/fail").await {
-                Ok(_) => return true,
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return false,
-                // It is busy with its start.
-                Err(_) => sleep(POLL).await,
-            }
-        }
-    };
-    timeout_at(deadline, failed).await.unwrap_or(false)
 }
 
 async fn quiet(admin: SocketAddr, until: Until) {
