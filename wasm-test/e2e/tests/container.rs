@@ -1,5 +1,5 @@
 //! The container image itself: what is in it, and that it serves, ends and looks after its processes
-//! where it has nothing but what the platform gives it. These tests need root, an image
+//! where it has nothing but what the platform gives it. All tests but the first need root, an image
 //! (`make image`), buildah, skopeo and runc; `make container-test` runs them.
 
 use std::collections::BTreeMap;
@@ -50,6 +50,27 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 
 fn command(text: &str) -> Request {
     slack::signed(slack::command("/slack/command", text), SLACK_SECRET)
+}
+
+#[test]
+fn the_dockerfile_has_the_envoy_and_the_rust_that_are_tested() {
+    let read = |file: &str| std::fs::read_to_string(workspace().join(file)).unwrap();
+    let value = |file: &str, name: &str| {
+        let text = read(file);
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{file} says nothing of {name}"))
+            .trim_matches(['=', ' ', ':', '"'])
+            .to_owned()
+    };
+    let envoy = value("Makefile", "ENVOY_VERSION");
+    assert!(value("envoy/Dockerfile", "ARG ENVOY_IMAGE").ends_with(&format!(":distroless-v{envoy}")));
+    let rust = value("Cargo.toml", "rust-version = ");
+    assert!(value("envoy/Dockerfile", "ARG RUST_IMAGE").contains(&format!(":{rust}-")));
+    let readme = read("envoy/README.md");
+    for image in ["ARG ENVOY_IMAGE", "ARG RUST_IMAGE"] {
+        let image = value("envoy/Dockerfile", image);
+        assert!(readme.contains(&format!("`{image}`")), "envoy/README.md does not name {image}");
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn every_link_of_a_readme_leads_somewhere() {
     for readme in [
         "README.md",
         "cli/README.md",
+        "envoy/README.md",
         "local/README.md",
         "wasm-test/README.md",
         "filters/form-to-json/README.md",
