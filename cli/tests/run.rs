@@ -5,7 +5,7 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ fn nothing_is_needed_but_the_environment_and_one_directory_to_write_to() {
     let directory = tempfile::tempdir().unwrap();
     let (address, admin) = (free_address(), free_address());
     let modules = root().join("dist");
-    let mut run = Command::new(env!("CARGO_BIN_EXE_lockgate"))
+    let run = Command::new(env!("CARGO_BIN_EXE_lockgate"))
         .arg("run")
         .env_clear()
         .envs([
@@ -124,9 +124,9 @@ fn nothing_is_needed_but_the_environment_and_one_directory_to_write_to() {
         // Where nobody can write, whoever they are.
         .current_dir("/proc")
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
+        .spawn();
+    let mut run = Killed(run.unwrap());
+    let mut lines = BufReader::new(run.0.stdout.take().unwrap()).lines();
     let ready = lines.next().unwrap().unwrap();
     assert_eq!(ready, format!(r#"{{"severity":"INFO","message":"ready http://{address}"}}"#));
     // Only a listener on every address has this one.
@@ -134,8 +134,18 @@ fn nothing_is_needed_but_the_environment_and_one_directory_to_write_to() {
     let health = "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     assert!(exchange(elsewhere, health).starts_with("HTTP/1.1 204 "));
     assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 2], admin.port()))).is_err());
-    kill_process(pid(run.id()), Signal::TERM).unwrap();
-    assert!(run.wait().unwrap().success());
+    kill_process(pid(run.0.id()), Signal::TERM).unwrap();
+    assert!(run.0.wait().unwrap().success());
+}
+
+/// Does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
