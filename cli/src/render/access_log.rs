@@ -8,17 +8,17 @@ use crate::config::LogFormat;
 
 pub(super) fn access_log(format: &LogFormat) -> Value {
     match format {
-        LogFormat::Plain => json!([logger(no_probe(), plain())]),
+        LogFormat::Plain => json!([logger(no_probe(), json!({"json_format": plain()}))]),
         LogFormat::Google { project } => google(project.as_deref()),
     }
 }
 
-fn logger(filter: Value, line: Value) -> Value {
+fn logger(filter: Value, format: Value) -> Value {
     json!({
         "name": "envoy.access_loggers.stdout",
         "filter": filter,
         "typed_config": typed("envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", json!({
-            "log_format": {"json_format": line, "omit_empty_values": true},
+            "log_format": format,
         })),
     })
 }
@@ -79,7 +79,8 @@ fn google(project: Option<&str>) -> Value {
         filters.push(no_probe());
         let mut line = entry();
         extend(&mut line, trace);
-        logger(json!({"and_filter": {"filters": filters}}), line)
+        let format = json!({"json_format": line, "omit_empty_values": true});
+        logger(json!({"and_filter": {"filters": filters}}), format)
     };
     // The opposite of a match of a header's value is false where there is no header.
     json!([
