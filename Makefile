@@ -89,22 +89,11 @@ image-tool: toolchain ## Build the tool as one static file, dist/lockgate
 	cmp -s target/$$host/tool/lockgate dist/lockgate || cp target/$$host/tool/lockgate dist/lockgate
 
 .PHONY: image
-image: wasm image-tool $(fetched_envoy) ## Build the container image, localhost/lockgate and dist/image; needs buildah and skopeo
+image: wasm image-tool $(fetched_envoy) ## Build the container image into dist/image; needs buildah and skopeo
 	@for tool in buildah skopeo; do
 	    command -v $$tool > /dev/null || { echo "$$tool is missing: apt-get install $$tool" >&2; exit 1; }
 	done
-	base=$(ENVOY_IMAGE)
-	if [ -z "$$base" ]; then
-	    base=localhost/lockgate-base:$(ENVOY_VERSION)
-	    envoy/base.sh "$(ENVOY)" $$base
-	fi
-	buildah bud --quiet --timestamp 0 --file envoy/Dockerfile --tag localhost/lockgate \
-	    --build-arg ENVOY_IMAGE=$$base --build-arg PARTS=dist . > /dev/null
-	rm -rf dist/image
-	# A registry's client compresses what it sends; here it would only take time.
-	skopeo copy --quiet --dest-oci-accept-uncompressed-layers \
-	    containers-storage:localhost/lockgate oci:dist/image:lockgate
-	skopeo inspect --format 'localhost/lockgate {{.Digest}}' oci:dist/image:lockgate
+	envoy/image.sh dist/image "$(ENVOY)" $(ENVOY_IMAGE)
 
 .PHONY: container-test
 container-test: tool $(fetched_envoy) ## The container image, built and run; needs root, buildah, skopeo and runc
