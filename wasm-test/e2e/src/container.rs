@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::stack::workspace;
-use crate::{Journal, Process};
+use crate::{Journal, Process, watchdog};
 
 /// The image that `make image` has built, unpacked. What was unpacked goes when the test process ends.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Image {
         let reference = format!("oci:{}:lockgate", layout.display());
         let config = run(Command::new("skopeo").args(["inspect", "--config", &reference]));
         let store = TempDir::with_prefix("lockgate-image-").expect("a temporary directory");
-        crate::watchdog::guard_directory(store.path());
+        watchdog::guard_directory(store.path());
         let mut image = Self { store, config: parse(&config), root: PathBuf::new() };
         image.buildah(&["from", "--quiet", "--name", "unpacked", &reference]);
         image.root = image.buildah(&["mount", "unpacked"]).into();
@@ -60,6 +60,7 @@ impl Image {
     /// Starts a container with these variables beside its own, on this machine's network.
     pub fn start(&self, variables: &BTreeMap<String, String>) -> Container {
         let bundle = TempDir::with_prefix("lockgate-bundle-").expect("a temporary directory");
+        watchdog::guard_directory(bundle.path());
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let config = self.config();
         let list = |name: &str| config[name].as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
@@ -99,7 +100,14 @@ impl Image {
         command.arg("--root").arg(bundle.path().join("runc"));
         command.args(["run", "--no-pivot", "--bundle"]).arg(bundle.path()).arg(&id);
         let process = Process::start("runc", &mut command, Arc::new(Journal::default()));
-        Container { process, bundle, id }
+        let mut container = Container { process, bundle, id, group: 0 };
+        // It is in a session of its own, and would outlive runc and this process.
+        while container.process.is_running() && container.group == 0 {
+            container.group = container.state()["pid"].as_i64().map_or(0, |pid| pid as i32);
+            std::thread::yield_now();
+        }
+        watchdog::guard_group(container.group);
+        container
     }
 }
 
@@ -109,6 +117,7 @@ pub struct Container {
     process: Process,
     bundle: TempDir,
     id: String,
+    group: i32,
 }
 
 impl Container {
@@ -165,6 +174,7 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         self.kill("KILL");
+        watchdog::forget_group(self.group);
     }
 }
 
