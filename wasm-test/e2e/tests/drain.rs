@@ -46,7 +46,8 @@ async fn sigterm_under_load_cuts_nobody_and_loses_nothing_that_was_acknowledged(
     });
     stack.upstream().program(|request| {
         let n = request.path().strip_prefix("/public/slow-")?.parse().ok()?;
-        let delay = Duration::from_millis(1_000 + 50 * n as u64);
+        // The last is answered when the listener has long been closed.
+        let delay = Duration::from_millis(if n + 1 == SLOW { 6_000 } else { 1_000 + 50 * n as u64 });
         Some(Answer::with_body(200, "text/plain", &page(n)).after(delay))
     });
     let load = Arc::new(Load::default());
@@ -84,6 +85,7 @@ async fn sigterm_under_load_cuts_nobody_and_loses_nothing_that_was_acknowledged(
         let answer = request.await.expect("every request that was let in is answered");
         assert_eq!((answer.status, answer.text() == page(n)), (200, true), "{n}");
     }
+    stack.client().try_send(&Request::get("/public/late")).await.expect_err("the listener is closed");
     let status = stack.gateway_ends().await;
     let took = asked.elapsed();
     assert!(status.is_some_and(|status| status.success()), "{status:?}");
