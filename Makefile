@@ -28,7 +28,7 @@ export ENVOY
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: wasm tool $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Build everything and run it on this machine, rebuilding when a file changes
