@@ -44,7 +44,7 @@ run: wasm tool $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Build everything and
 	exec target/debug/lockgate dev --watch filters --watch envoy --rebuild "make --no-print-directory wasm"
 
 .PHONY: test
-test: lint unit e2e ## Every test: lints, pure functions, the simulated host, real Envoy with real clients
+test: lint unit e2e container-test ## Every test: lints, pure functions, the simulated host, real Envoy with real clients, the container
 
 .PHONY: lint
 lint: toolchain ## Formatting and clippy
@@ -121,6 +121,32 @@ terraform-validate: $(fetched_terraform) ## Hold the Terraform code to Google's 
 	    "$(TERRAFORM)" -chdir="$$directory/$$module" validate
 	done
 	"$(TERRAFORM)" -chdir="$$directory/modules/lockgate" test
+
+# Static by glibc's own archive, for which nothing has to be installed. All that a static glibc cannot do
+# is load modules for looking up names, and the tool asks for files and DNS alone.
+.PHONY: image-tool
+image-tool: toolchain ## Build the tool as one static file, dist/lockgate
+	@mkdir -p dist
+	host=$$(rustc -vV | sed -n 's/^host: //p')
+	RUSTFLAGS="-C target-feature=+crt-static" \
+	    cargo build --quiet --package lockgate --profile tool --target $$host
+	cmp -s target/$$host/tool/lockgate dist/lockgate || cp target/$$host/tool/lockgate dist/lockgate
+
+.PHONY: image
+image: wasm image-tool $(fetched_envoy) ## Build the container image into dist/image; needs buildah and skopeo
+	@for tool in buildah skopeo; do
+	    command -v $$tool > /dev/null || { echo "$$tool is missing: apt-get install $$tool" >&2; exit 1; }
+	done
+	envoy/image.sh dist/image "$(ENVOY)" $(ENVOY_IMAGE)
+
+.PHONY: container-test
+container-test: tool $(fetched_envoy) ## The container image, built and run; needs root, buildah, skopeo and runc
+	if [ "$$(id -u)" != 0 ] || ! type -P buildah > /dev/null || ! type -P skopeo > /dev/null || ! type -P runc > /dev/null; then
+	    echo "SKIPPED: the tests of the container image; they need root, buildah, skopeo and runc"
+	    exit 0
+	fi
+	$(MAKE) --no-print-directory image
+	cargo test --package lockgate-e2e --test container -- --ignored --test-threads 1
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for a minute each; needs a nightly toolchain and cargo-fuzz

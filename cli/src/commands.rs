@@ -5,6 +5,7 @@ use std::process::{ExitCode, Stdio};
 
 use crate::args::{Command, Parts};
 use crate::config::{self, Config, Environment, Problems};
+use crate::say::{Severity, say};
 use crate::{child, dev, image, local, render, replay, run};
 
 /// Why a command ended without doing what it was asked.
@@ -84,12 +85,13 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Run { parts, state_dir, concurrency, log_level } => {
+            let signals = run::Signals::catch()?;
             let (config, yaml) = rendered(&parts, &environment)?;
             if let Some(warning) = config.warning() {
-                eprintln!("lockgate: {warning}");
+                say(Severity::Warning, &warning);
             }
             let launch = run::Launch { envoy: parts.envoy, state_dir, concurrency, log_level };
-            Ok(run::run(&config, &yaml, &launch).await?)
+            Ok(run::run(&config, &yaml, &launch, signals).await?)
         }
         Command::Local { listen, state_dir } => {
             local::serve(listen, state_dir).await?;

@@ -7,7 +7,7 @@
 //! - [`dev`]: everything on a laptop
 //! - [`image`]: modules as OCI images
 //! - [`replay`]: dead letters
-//! - [`google`], [`ports`], `http`: what several of these need
+//! - [`google`], [`ports`], [`say`], `http`: what several of these need
 //! - [`args`], [`commands`]: the command line, and what each command does
 
 pub mod args;
@@ -23,3 +23,4 @@ pub mod ports;
 pub mod render;
 pub mod replay;
 pub mod run;
+pub mod say;

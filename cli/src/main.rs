@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use lockgate::args::Arguments;
 use lockgate::commands;
+use lockgate::say::{Severity, say};
 
 // One thread: a child bound to its parent is in truth bound to the thread that started it.
 #[tokio::main(flavor = "current_thread")]
@@ -12,9 +13,7 @@ async fn main() -> ExitCode {
     match commands::execute(Arguments::parse().command).await {
         Ok(code) => code,
         Err(error) => {
-            for line in error.to_string().lines() {
-                eprintln!("lockgate: {line}");
-            }
+            say(Severity::Error, &error.to_string());
             ExitCode::FAILURE
         }
     }

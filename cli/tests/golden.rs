@@ -74,8 +74,10 @@ fn cases() -> Vec<Case> {
         ("HYDRA_CLIENT_ID", "lockgate"),
         ("HYDRA_CLIENT_SECRET", MARKERS[3]),
     ]));
+    let mut deployed = everything();
+    deployed.extend(variables(&[("LOG_FORMAT", "google"), ("GOOGLE_CLOUD_PROJECT", "my-project")]));
     vec![
-        case("default", config::SHIPPED.to_owned()),
+        Case { name: "default", text: config::SHIPPED.to_owned(), environment: deployed },
         Case { name: "laptop", text: config::SHIPPED.to_owned(), environment: laptop },
         Case { name: "closed", text: config::SHIPPED.to_owned(), environment: nothing },
         Case { name: "door-only", text: config::SHIPPED.to_owned(), environment: door },

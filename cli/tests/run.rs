@@ -5,12 +5,13 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process, test_kill_process};
-use support::gateway::{Run, exchange, free_address};
+use support::gateway::{Run, exchange, free_address, pid};
+use support::root;
 
 const CONFIG: &str = "
 version: 1
@@ -20,6 +21,9 @@ upstream: {url: '${UPSTREAM_URL}', timeout: 20s}
 routes:
   - {name: open, match: {path_prefix: /open}, guard: public}
 ";
+
+/// Envoy's admin interface says whether it drains.
+const READY: &str = "GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 fn start(upstream: SocketAddr) -> Run {
     start_with(CONFIG, upstream)
@@ -57,8 +61,7 @@ fn a_request_in_flight_survives_sigterm() {
     let client = std::thread::spawn(move || exchange(address, request));
     heads.recv_timeout(Duration::from_secs(10)).unwrap();
     run.signal(Signal::TERM);
-    let ready = "GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    while !exchange(run.admin, ready).contains("DRAINING") {
+    while !exchange(run.admin, READY).contains("DRAINING") {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(run.child.try_wait().unwrap().is_none(), "it must wait for the request");
@@ -75,6 +78,21 @@ fn envoys_end_ends_it_with_envoys_status() {
 }
 
 #[test]
+fn envoys_crash_while_it_drains_is_no_success() {
+    let (upstream, heads, answer) = slow_upstream();
+    let mut run = start(upstream);
+    let address = run.address;
+    let client = std::thread::spawn(move || exchange(address, "GET /open/slow HTTP/1.1\r\nhost: x\r\n\r\n"));
+    heads.recv_timeout(Duration::from_secs(10)).unwrap();
+    run.signal(Signal::TERM);
+    while !exchange(run.admin, READY).contains("DRAINING") {}
+    kill_process(run.envoy(), Signal::KILL).unwrap();
+    assert_eq!(run.child.wait().unwrap().code(), Some(137));
+    assert_eq!(client.join().unwrap(), "");
+    drop(answer);
+}
+
+#[test]
 fn envoy_does_not_outlive_it() {
     let mut run = start(free_address());
     let envoy = run.envoy();
@@ -84,6 +102,69 @@ fn envoy_does_not_outlive_it() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(TcpStream::connect(run.address).is_err());
+}
+
+/// As a container does it, with the configuration as shipped.
+#[test]
+fn nothing_is_needed_but_the_environment_and_one_directory_to_write_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let (address, admin) = (free_address(), free_address());
+    let modules = root().join("dist");
+    let run = Command::new(env!("CARGO_BIN_EXE_lockgate"))
+        .arg("run")
+        .env_clear()
+        .envs([
+            ("LISTEN_ADDRESS", "0.0.0.0"),
+            ("UPSTREAM_URL", "http://127.0.0.1:9"),
+            ("LOG_FORMAT", "google"),
+        ])
+        .envs([("PORT", address.port().to_string()), ("ADMIN_PORT", admin.port().to_string())])
+        .envs([("ENVOY", support::envoy()), ("LOCKGATE_MODULES", modules.into())])
+        .env("STATE_DIR", directory.path().join("state"))
+        // Where nobody can write, whoever they are.
+        .current_dir("/proc")
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut run = Killed(run.unwrap());
+    let mut lines = BufReader::new(run.0.stdout.take().unwrap()).lines();
+    let ready = lines.next().unwrap().unwrap();
+    assert_eq!(ready, format!(r#"{{"severity":"INFO","message":"ready http://{address}"}}"#));
+    // Only a listener on every address has this one.
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], address.port()));
+    let health = "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert!(exchange(elsewhere, health).starts_with("HTTP/1.1 204 "));
+    assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 2], admin.port()))).is_err());
+    kill_process(pid(run.0.id()), Signal::TERM).unwrap();
+    assert!(run.0.wait().unwrap().success());
+}
+
+/// Does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_the_shape_of_the_log() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lockgate"))
+        .args(["run"])
+        .env_clear()
+        .envs([("LOG_FORMAT", "google"), ("UPSTREAM_URL", "ftp://x"), ("PORT", "x")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for field in ["listen", "upstream.url"] {
+        let start = format!(r#"{{"severity":"ERROR","message":"lockgate: {field}: "#);
+        assert!(
+            said.lines().any(|line| line.starts_with(&start) && line.ends_with("\"}")),
+            "{field}: {said}"
+        );
+    }
 }
 
 #[test]

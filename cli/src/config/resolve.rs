@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::interpolate::Variables;
+use super::log_format::LogFormat;
 use super::problem::{Problem, Problems};
 use super::raw::{Raw, RawServices, RawSlack, RawUpstream};
 use super::resolved::{Config, Guard, Services, Slack, Upstream};
@@ -83,6 +84,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
         raw.budgets.resolve(raw.upstream.as_ref().and_then(|upstream| upstream.timeout), &mut problems);
     let upstream = problems.keep(upstream(raw.upstream, context));
     let services = services(raw.services, &mut problems);
+    let log_format = problems.keep(LogFormat::of(context.environment)).unwrap_or(LogFormat::Plain);
     // A group with a problem is meant to be there: its routes are no further problem.
     let before = problems.count();
     let slack = slack(raw.slack, context, &mut problems);
@@ -134,6 +136,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
             log,
             sign_in,
             mesh,
+            log_format,
             limits,
             budgets,
             routes,

@@ -8,6 +8,7 @@ use super::access::Access;
 use super::adapter::Adapter;
 use super::budgets::{Budgets, Limits};
 use super::cors::Cors;
+use super::log_format::LogFormat;
 use super::matching::Match;
 use super::mesh::Mesh;
 use super::secret::SecretName;
@@ -41,6 +42,8 @@ pub struct Config {
     pub sign_in: Option<SignIn>,
     /// Where in a mesh it stands, if in one.
     pub mesh: Option<Mesh>,
+    /// What the lines of the logs look like.
+    pub log_format: LogFormat,
     /// Sizes.
     pub limits: Limits,
     /// Times.

@@ -14,6 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -110,7 +111,7 @@ struct Stack {
 impl Stack {
     async fn stop(self) {
         if let Some(mut rebuild) = self.rebuild {
-            process::ask_to_end(&rebuild);
+            process::ask_to_end(&rebuild, Signal::TERM);
             // Only its end matters.
             let _ = rebuild.wait().await;
         }

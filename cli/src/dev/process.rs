@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -42,10 +43,12 @@ pub enum Error {
 pub(super) struct Process {
     name: &'static str,
     child: Child,
+    /// What asks it to end.
+    end: Signal,
 }
 
 impl Process {
-    /// Starts it and waits until it is ready.
+    /// Starts one of this tool's own and waits until it is ready.
     pub(super) async fn start(name: &'static str, mut command: Command) -> Result<Self, Error> {
         let failed = |error| Error::Io { name, error };
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
@@ -54,7 +57,8 @@ impl Process {
         while let Some(line) = lines.next_line().await.map_err(failed)? {
             if line.starts_with("ready ") {
                 tokio::spawn(pass_on(lines));
-                return Ok(Self { name, child });
+                // It need not wait for whoever keeps a connection open, as a browser does.
+                return Ok(Self { name, child, end: Signal::INT });
             }
             println!("{line}");
         }
@@ -76,7 +80,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);
         let mut child = command.spawn().map_err(failed)?;
         let status = tokio::select! {
-            () = ready => return Ok(Self { name, child }),
+            () = ready => return Ok(Self { name, child, end: Signal::TERM }),
             status = child.wait() => status.map_err(failed)?,
             () = tokio::time::sleep(LONGEST_START) => {
                 return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "it is not ready after 30 s")));
@@ -96,7 +100,7 @@ impl Process {
 
     /// Asks it to end, and kills it if it does not.
     pub(super) async fn stop(mut self) {
-        ask_to_end(&self.child);
+        ask_to_end(&self.child, self.end);
         if tokio::time::timeout(LONGEST_END, self.child.wait()).await.is_err() {
             // It is killed when it is dropped in any case.
             let _ = self.child.kill().await;
@@ -104,11 +108,11 @@ impl Process {
     }
 }
 
-/// SIGTERM to a child that has not been waited for.
-pub(super) fn ask_to_end(child: &Child) {
+/// A signal to a child that has not been waited for.
+pub(super) fn ask_to_end(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
         // It may have ended by itself meanwhile.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(pid, signal);
     }
 }
 

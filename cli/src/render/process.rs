@@ -10,7 +10,20 @@ const BUCKETS: [f64; 14] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 900.0, 1_800.0, 2_800.0, 5_000.0, 60_000.0];
 
 pub(super) fn stats() -> Value {
-    json!({"histogram_bucket_settings": [{"match": {"prefix": "wasmcustom."}, "buckets": BUCKETS}]})
+    json!({
+        "stats_tags": [
+            label("filter", r"^wasmcustom\.lockgate\.((\w+)\.)"),
+            label("reason", r"^wasmcustom\.lockgate\.\w+\.refused(\.(\w+))$"),
+            label("outcome", r"^wasmcustom\.lockgate\.\w+\.played_back(\.(\w+))$"),
+        ],
+        "histogram_bucket_settings": [{"match": {"prefix": "wasmcustom."}, "buckets": BUCKETS}],
+    })
+}
+
+/// A Prometheus label: of the two groups the outer is cut out of a statistic's name, the inner is the
+/// value. The names on `/stats` stay whole.
+fn label(name: &str, regex: &str) -> Value {
+    json!({"tag_name": name, "regex": regex})
 }
 
 pub(super) fn overload_manager(limits: &Limits) -> Value {

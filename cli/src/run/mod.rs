@@ -1,6 +1,7 @@
-//! Envoy as a child: started with the rendered configuration, watched, drained and ended.
+//! Envoy's life: started with the rendered configuration, watched, drained and ended.
 
 mod drain;
+mod envoy;
 mod metadata;
 
 use std::io;
@@ -11,12 +12,20 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
-use tokio::process::Child;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::render::HEALTH;
-use crate::{child, http, ports};
+use crate::{http, ports, say};
+use drain::Until;
+use envoy::Envoy;
+
+/// From the signal on: Cloud Run kills after ten seconds.
+const LONGEST_END: Duration = Duration::from_millis(9_900);
+
+/// What Envoy has to write its logs, whatever the drain has taken.
+const SHORTEST_END: Duration = Duration::from_millis(400);
 
 /// How Envoy is started.
 #[derive(Clone, Debug)]
@@ -69,34 +78,63 @@ pub enum Error {
     Signals(io::Error),
 }
 
-/// Runs Envoy until it ends, or until SIGTERM or SIGINT asks for its end.
+/// The signals that ask for the end. A container's first process has none that it does not ask for, so
+/// they are asked for before anything else is done.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they wait until they are asked for.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn catch() -> Result<Self, Error> {
+        let caught = |kind| signal(kind).map_err(Error::Signals);
+        Ok(Self { terminate: caught(SignalKind::terminate())?, interrupt: caught(SignalKind::interrupt())? })
+    }
+
+    /// A supervisor's SIGTERM waits for whoever may still send something; somebody at the terminal
+    /// waits for what has been sent.
+    async fn asked(&mut self) -> Until {
+        tokio::select! {
+            _ = self.terminate.recv() => Until::NoConnection,
+            _ = self.interrupt.recv() => Until::NoRequest,
+        }
+    }
+}
+
+/// Runs Envoy until it ends, or until a signal asks for its end; more signals change nothing.
 ///
 /// # Errors
 /// If the configuration cannot be written or Envoy not be started.
-pub async fn run(config: &Config, yaml: &str, launch: &Launch) -> Result<ExitCode, Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+pub async fn run(
+    config: &Config,
+    yaml: &str,
+    launch: &Launch,
+    mut signals: Signals,
+) -> Result<ExitCode, Error> {
     let failed = |error| Error::Envoy { path: launch.envoy.clone(), error };
     for address in [config.listen, config.admin] {
         ports::free(address).await.map_err(|error| Error::Address { address, error })?;
     }
     let file = write(&launch.state_dir, yaml)?;
-    let mut envoy = start(config, &file, launch).map_err(failed)?;
+    let mut envoy = Envoy::start(config, &file, launch).map_err(failed)?;
     let announced = async {
         let address = reachable(config.listen);
         serving(address).await;
-        println!("ready http://{address}");
+        say::ready(address);
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        status = envoy.wait() => Ok(code(status.map_err(failed)?)),
+        status = envoy.ended() => Ok(code(status.map_err(failed)?)),
         () = announced => Ok(ExitCode::SUCCESS),
         () = metadata::misfit(config.admin), if config.sign_in.is_some() => {
-            stop(config, envoy).await.map_err(failed)?;
+            stop(config, envoy, Until::NoRequest).await.map_err(failed)?;
             Err(Error::Metadata)
         }
-        _ = terminate.recv() => stop(config, envoy).await.map_err(failed),
-        _ = interrupt.recv() => stop(config, envoy).await.map_err(failed),
+        until = signals.asked() => stop(config, envoy, until).await.map_err(failed),
     }
 }
 
@@ -111,33 +149,6 @@ fn write(directory: &Path, yaml: &str) -> Result<PathBuf, Error> {
         std::fs::rename(&fresh, &path)
     })();
     written.map(|()| path.clone()).map_err(|error| Error::State { path, error })
-}
-
-fn start(config: &Config, file: &Path, launch: &Launch) -> io::Result<Child> {
-    let workers = match launch.concurrency {
-        Some(workers) => workers.max(1),
-        None => std::thread::available_parallelism()?.get(),
-    };
-    // Who signed in and out is said at info, and is wanted where Envoy's own affairs are not.
-    let audit: &[&str] =
-        if launch.log_level == "warning" { &["--component-log-level", "wasm:info"] } else { &[] };
-    let mut envoy = child::bound(launch.envoy.as_os_str())?;
-    envoy
-        .arg("-c")
-        .arg(file)
-        .args(["--log-level", &launch.log_level, "--concurrency", &workers.to_string()])
-        .args(audit)
-        // Access-log lines are buffered; a kill loses at most this much of them.
-        .args(["--file-flush-interval-msec", "500"])
-        // Hot restart would make every second Envoy of a machine fail for sharing its memory.
-        .arg("--disable-hot-restart")
-        .args([
-            "--drain-strategy",
-            "immediate",
-            "--drain-time-s",
-            &config.budgets.drain.as_secs().max(1).to_string(),
-        ])
-        .spawn()
 }
 
 /// A listener on every address is reached on loopback.
@@ -156,17 +167,14 @@ async fn serving(address: SocketAddr) {
     }
 }
 
-async fn stop(config: &Config, mut envoy: Child) -> io::Result<ExitCode> {
+async fn stop(config: &Config, mut envoy: Envoy, until: Until) -> io::Result<ExitCode> {
+    let asked = Instant::now();
     tokio::select! {
-        () = drain::drain(config.admin, config.budgets.drain) => {}
-        _ = envoy.wait() => return Ok(ExitCode::SUCCESS),
+        () = drain::drain(config.admin, config.budgets.drain, until) => {}
+        // Nobody has asked it to.
+        status = envoy.ended() => return Ok(code(status?)),
     }
-    if let Some(pid) = envoy.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-    }
-    if tokio::time::timeout(Duration::from_secs(1), envoy.wait()).await.is_err() {
-        envoy.kill().await?;
-    }
+    envoy.end(LONGEST_END.saturating_sub(asked.elapsed()).max(SHORTEST_END)).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,6 +13,8 @@ use lockgate_common::runtime::Runtime;
 use lockgate_common::secret::SecretSource;
 use lockgate_common::services::Services;
 
+use crate::request;
+
 /// What a rule does with the requests that meet it.
 pub struct Settings {
     /// The route's name, as the envelope keeps it.
@@ -55,7 +57,7 @@ pub enum PathRule {
 
 /// Which headers are stored.
 pub struct HeaderRule {
-    /// Only these, where given.
+    /// Only these, where given, and the ids that correlate.
     pub only: Option<Vec<String>>,
     /// These too, though their kind is left out.
     pub keep: Vec<String>,
@@ -67,7 +69,7 @@ impl HeaderRule {
         let named = |names: &[String]| names.iter().any(|other| other == name);
         match policy(name) {
             Policy::Never => false,
-            Policy::Keep => self.only.as_deref().is_none_or(named),
+            Policy::Keep => self.only.as_deref().is_none_or(named) || request::is_correlation(name),
             Policy::Signature | Policy::Credential => {
                 named(&self.keep) || self.only.as_deref().is_some_and(named)
             }

@@ -13,6 +13,15 @@ const MAX_ATTRIBUTE_BYTES: usize = 1_024;
 /// The token by which a playback says in `cdn-loop` that the request has been in the log (RFC 8586).
 const LOOP_TOKEN: &str = "lockgate";
 
+/// The headers that name a request's trace, or the request, in logs.
+const CORRELATION: [&str; 4] = ["traceparent", "x-cloud-trace-context", "x-amzn-trace-id", "x-request-id"];
+
+/// Whether a header, by its lower-case name, is stored whatever else a route leaves out: what is played
+/// back belongs to the trace of what was sent.
+pub fn is_correlation(name: &str) -> bool {
+    name == "tracestate" || CORRELATION.contains(&name)
+}
+
 /// The path and query that the upstream will see.
 pub fn target(rule: &PathRule, target: &str) -> String {
     let path = path_without_query(target);
@@ -60,9 +69,7 @@ pub fn dedup(found: Option<String>, headers: &Headers) -> Option<String> {
 
 /// The trace it belongs to, else its correlation id.
 pub fn trace(headers: &Headers) -> Option<String> {
-    ["traceparent", "x-cloud-trace-context", "x-amzn-trace-id", "x-request-id"]
-        .iter()
-        .find_map(|name| std::str::from_utf8(headers.first(name)?).ok().map(str::to_owned))
+    CORRELATION.iter().find_map(|name| std::str::from_utf8(headers.first(name)?).ok().map(str::to_owned))
 }
 
 /// Short things to filter subscriptions by. A value that is too long is left out: half an id is none.

@@ -56,6 +56,14 @@ fn a_route_may_narrow_what_is_stored_or_name_more() {
 }
 
 #[test]
+fn a_route_that_narrows_what_is_stored_keeps_the_trace() {
+    let ids = ["traceparent", "tracestate", "x-cloud-trace-context", "x-amzn-trace-id", "x-request-id"];
+    let pairs: Vec<_> = ids.iter().chain(&["x-a", "x-b"]).map(|&name| (name, "x")).collect();
+    let only = HeaderRule { only: Some(vec!["x-b".into()]), keep: Vec::new() };
+    assert_eq!(stored(&only, &pairs), [&ids[..], &["x-b"]].concat());
+}
+
+#[test]
 fn the_senders_own_id_is_found() {
     let both = headers(&[("idempotency-key", "i"), ("webhook-id", "w")]);
     assert_eq!(dedup(Some("Ev1".into()), &both).as_deref(), Some("Ev1"));

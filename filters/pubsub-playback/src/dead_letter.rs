@@ -11,13 +11,14 @@ use crate::push::Push;
 const MAX_ATTRIBUTES: usize = 100;
 
 /// Publishes a message, data and attributes as they came, with the reason. `Ok` means that it is
-/// stored, so the original may be acknowledged.
+/// stored, so the original may be acknowledged. The id is the one that the access log has.
 pub async fn publish(
     publisher: &Publisher,
     stream: &Stream,
     push: &Push,
     reason: &str,
     status: Option<u16>,
+    request_id: &str,
     deadline: u64,
 ) -> Result<(), PublishError> {
     let mut ours =
@@ -39,7 +40,7 @@ pub async fn publish(
         theirs.map(|(name, value)| (name.as_str(), value.clone())).collect();
     attributes.extend(ours);
     let result = publisher.publish(message(&push.data, &attributes), deadline).await;
-    report(stream, push, reason, result.is_ok());
+    report(stream, push, reason, request_id, result.is_ok());
     result
 }
 
@@ -48,7 +49,7 @@ pub fn unreadable(body: &[u8]) -> Push {
     Push { data: base64(body), ..Push::default() }
 }
 
-fn report(stream: &Stream, push: &Push, reason: &str, stored: bool) {
+fn report(stream: &Stream, push: &Push, reason: &str, request_id: &str, stored: bool) {
     let mut line = String::from("lockgate filter=pubsub-playback ");
     line.push_str(if stored { "dead_lettered" } else { "not_dead_lettered" });
     line.push_str(" reason=");
@@ -56,6 +57,6 @@ fn report(stream: &Stream, push: &Push, reason: &str, stored: bool) {
     line.push_str(" message_id=");
     line.push_str(&loggable(&push.message_id));
     line.push_str(" request_id=");
-    line.push_str(&loggable(stream.text("x-request-id")));
+    line.push_str(request_id);
     stream.host().log(Level::Warn, &line);
 }

@@ -7,7 +7,7 @@ use lockgate_common::assertion::{self, SignError};
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::encoding::{from_base64, push_decimal};
 use lockgate_common::envelope::{Envelope, EnvelopeError, LogKeys};
-use lockgate_common::flow::{Filter, Stream, Verdict};
+use lockgate_common::flow::{Filter, Stream, Verdict, loggable};
 use lockgate_common::host::Map;
 use lockgate_common::http::{Headers, Refusal, Reply};
 use lockgate_common::readiness::all_ready;
@@ -74,11 +74,13 @@ impl PubsubPlayback {
             headers.push(assertion::HEADER, signed.map_err(no_assertion)?.as_bytes());
         }
 
+        let request_id =
+            loggable(&String::from_utf8_lossy(headers.first("x-request-id").unwrap_or_default()));
         // The mark first: the header writes behind it make the proxy choose the route anew.
         stream.host().set_property("lockgate_pubsub_playback", b"passed");
         stream.host().set_headers(Map::Request, &headers);
         stream.replace_request_body(body);
-        Ok(Verdict::ContinueThen(acknowledge(stream.clone(), settings.clone(), push, held)))
+        Ok(Verdict::ContinueThen(acknowledge(stream.clone(), settings.clone(), push, held, request_id)))
     }
 }
 
@@ -94,7 +96,13 @@ impl Filter for PubsubPlayback {
 
 /// The upstream's answer, or the proxy's in its place, → what Pub/Sub is told. The answer's headers
 /// and body go nowhere.
-fn acknowledge(stream: Stream, settings: Rc<Settings>, push: Push, held: Held) -> Story<()> {
+fn acknowledge(
+    stream: Stream,
+    settings: Rc<Settings>,
+    push: Push,
+    held: Held,
+    request_id: String,
+) -> Story<()> {
     Box::pin(async move {
         let _held = held;
         let headers = stream.host().headers(Map::Response);
@@ -124,6 +132,7 @@ fn acknowledge(stream: Stream, settings: Rc<Settings>, push: Push, held: Held) -
                     &push,
                     "upstream_status",
                     Some(status),
+                    &request_id,
                     deadline,
                 );
                 let stored = stored.await.is_ok();
@@ -143,7 +152,8 @@ async fn bury(
     reason: &'static str,
 ) -> Result<Verdict, Refusal> {
     let deadline = stream.host().now_ms() + settings.deadline_ms;
-    dead_letter::publish(&settings.dead_letters, stream, push, reason, None, deadline)
+    let request_id = stream.request_id();
+    dead_letter::publish(&settings.dead_letters, stream, push, reason, None, &request_id, deadline)
         .await
         .map_err(|_| NOT_BURIED)?;
     stream.runtime().count(&["played_back", "dead_lettered"]);

@@ -19,6 +19,11 @@ impl Admin {
         Self { client: Client::new(address) }
     }
 
+    /// Returns when it listens, which it does before anything else of Envoy.
+    pub async fn wait_for_listener(&self) {
+        self.client.wait_for_listener().await;
+    }
+
     /// The counter or gauge of this name; 0 where there is none yet.
     pub async fn stat(&self, name: &str) -> u64 {
         let stats = self.text("/stats").await;

@@ -17,6 +17,7 @@ pub mod browser;
 pub mod builder;
 pub mod byte_stream;
 pub mod client;
+pub mod container;
 pub mod cookie_jar;
 pub mod dead_letters;
 pub mod door;

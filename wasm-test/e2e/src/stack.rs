@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::Signal;
@@ -151,18 +151,31 @@ impl Stack {
         drop(lock(&self.gateway_process).take());
     }
 
-    /// Asks Envoy and the tool to end, as a supervisor does, and returns when they have: only then
-    /// is the access log complete.
+    /// Asks Envoy and the tool to end, as somebody at the terminal does, and returns when they have:
+    /// only then is the access log complete.
     ///
     /// # Panics
     /// When they run on.
     pub async fn stop_gateway(&self) {
-        self.gateway_serves.send_replace(false);
-        let process = lock(&self.gateway_process).take();
-        if let Some(process) = process {
-            process.signal(Signal::TERM);
-            process.wait_exit(PATIENCE).await;
+        self.signal_gateway(Signal::INT);
+        self.gateway_ends().await;
+    }
+
+    /// Sends a signal to the tool.
+    pub fn signal_gateway(&self, signal: Signal) {
+        if let Some(process) = &*lock(&self.gateway_process) {
+            process.signal(signal);
         }
+    }
+
+    /// Returns when Envoy and the tool have ended, with how; `None` if they had ended before.
+    ///
+    /// # Panics
+    /// When they run on.
+    pub async fn gateway_ends(&self) -> Option<ExitStatus> {
+        self.gateway_serves.send_replace(false);
+        let process = lock(&self.gateway_process).take()?;
+        Some(process.wait_exit(PATIENCE).await)
     }
 
     /// Sends SIGKILL to the services, and returns when they are gone.
@@ -286,7 +299,7 @@ fn binary() -> PathBuf {
 }
 
 fn is_ready(line: &str) -> bool {
-    line.starts_with("ready http://")
+    line.starts_with("ready http://") || line.contains(r#""message":"ready http://"#)
 }
 
 pub(crate) fn loopback(port: u16) -> SocketAddr {

@@ -37,6 +37,7 @@ fn every_link_of_a_readme_leads_somewhere() {
         "README.md",
         "cli/README.md",
         "envoy/istio/README.md",
+        "envoy/README.md",
         "local/README.md",
         "terraform/README.md",
         "wasm-test/README.md",
