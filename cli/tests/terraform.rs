@@ -313,7 +313,8 @@ fn whatever_groups_are_chosen_the_tool_takes_them() {
 fn the_tool_reads_every_variable_that_is_set() {
     let Some(resources) = applied() else { return };
     let help = Command::new(env!("CARGO_BIN_EXE_lockgate")).args(["help", "run"]).output().unwrap();
-    let read = format!("{}{}", config::SHIPPED, String::from_utf8(help.stdout).unwrap());
+    let container = std::fs::read_to_string(root().join("envoy/README.md")).unwrap();
+    let read = format!("{}{}{container}", config::SHIPPED, String::from_utf8(help.stdout).unwrap());
     for name in deployed_environment(resources).keys() {
         assert!(read.contains(name), "nothing reads {name}");
     }

@@ -31,8 +31,12 @@ locals {
       TRUSTED_HOPS      = "1"
       LISTEN_ADDRESS    = "0.0.0.0"
       ENVOY_CONCURRENCY = tostring(var.cpu)
-      PUBLIC_URL        = local.public_url
-      UPSTREAM_URL      = var.upstream_url
+      # The image says so too; a laptop that renders this has no image.
+      LOG_FORMAT = "google"
+      # Whose traces requests belong to. Cloud Run does not tell.
+      GOOGLE_CLOUD_PROJECT = var.project
+      PUBLIC_URL           = local.public_url
+      UPSTREAM_URL         = var.upstream_url
     },
     var.upstream_identity == null ? {} : {
       UPSTREAM_AUDIENCE        = coalesce(var.upstream_identity.audience, var.upstream_url)

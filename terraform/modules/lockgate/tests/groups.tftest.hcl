@@ -43,7 +43,7 @@ run "without_the_log" {
     error_message = "nothing of the log is made"
   }
   assert {
-    condition     = keys(module.environment.variables) == ["ENVOY_CONCURRENCY", "LISTEN_ADDRESS", "PUBLIC_URL", "TRUSTED_HOPS", "UPSTREAM_URL"]
+    condition     = keys(module.environment.variables) == ["ENVOY_CONCURRENCY", "GOOGLE_CLOUD_PROJECT", "LISTEN_ADDRESS", "LOG_FORMAT", "PUBLIC_URL", "TRUSTED_HOPS", "UPSTREAM_URL"]
     error_message = "no variable of the log is set"
   }
   assert {
