@@ -74,14 +74,8 @@ e2e: wasm wasm-jwt-simple tool $(fetched_envoy) $(foreach version,$(OLDER_ENVOYS
 
 .PHONY: wasm
 wasm: toolchain ## Build the modules into dist/
-	@mkdir -p dist
-	# The linker pads addresses to five bytes unless it is told to write them out: 9 % of a module.
-	export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C link-arg=--compress-relocations"
-	for module in $(MODULES); do
-	    cargo build --quiet --profile wasm --target wasm32-wasip1 -p lockgate-bundle \
-	        --no-default-features --features $$module
-	    cmp -s $(WASM) dist/$$module.wasm || cp $(WASM) dist/$$module.wasm
-	done
+	@$(modules)
+	for module in $(MODULES); do module $$module $$module; done
 
 .PHONY: oci
 oci: wasm tool ## Pack each module as an OCI image, for Istio, into dist/oci; the digests are printed
@@ -90,11 +84,39 @@ oci: wasm tool ## Pack each module as an OCI image, for Istio, into dist/oci; th
 
 .PHONY: wasm-jwt-simple
 wasm-jwt-simple: toolchain ## Build upstream-identity with RSA inside, for a service account's key on Envoy 1.36
-	@mkdir -p dist
-	export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C link-arg=--compress-relocations"
-	cargo build --quiet --profile wasm --target wasm32-wasip1 -p lockgate-bundle \
-	    --no-default-features --features jwt-simple
-	cmp -s $(WASM) dist/upstream-identity-jwt-simple.wasm || cp $(WASM) dist/upstream-identity-jwt-simple.wasm
+	@$(modules)
+	module jwt-simple upstream-identity-jwt-simple
+
+# `module FEATURE NAME` puts a module into dist/. Where rustup can have the source of std, std is built with
+# it: for size, and ending at once where it would panic, which takes the code that formats messages out of
+# the module. That needs no other compiler, but options that it may not have tomorrow; the std that
+# comes with it always works. STD=plain asks for that one.
+define modules
+	mkdir -p dist
+	cargo build --quiet -p finish-module
+	std=$(or $(STD),small)
+	if [ "$$std" = small ] && ! [ -e "$$(rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; then
+	    rustup --quiet component add rust-src 2> /dev/null || std=plain
+	fi
+	build() {
+	    cargo build --quiet --profile wasm --target wasm32-wasip1 -p lockgate-bundle --no-default-features "$$@"
+	}
+	build_small() {
+	    RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-Zunstable-options -Cpanic=immediate-abort" \
+	        build -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size "$$@"
+	}
+	module() {
+	    if [ "$$std" = plain ]; then
+	        build --features $$1
+	    elif ! build_small --features $$1; then
+	        echo "std cannot be built by this compiler; the modules are built with the one that comes with it" >&2
+	        std=plain
+	        build --features $$1
+	    fi
+	    target/debug/finish-module $(WASM) $(WASM).finished
+	    cmp -s $(WASM).finished dist/$$2.wasm || cp $(WASM).finished dist/$$2.wasm
+	}
+endef
 
 .PHONY: tool
 tool: toolchain

@@ -182,6 +182,7 @@ impl Assertions {
     /// Reads `keys`, `audience` and `lifetime_s` (30 to 3,600, by default 300) of an object; `issuer`
     /// is what the assertions name as theirs. Keys from the environment are tried; that the proxy can
     /// sign at all is known for those of Secret Manager too.
+    #[inline(never)]
     pub fn from_config(
         fields: &Fields<'_>,
         issuer: &str,

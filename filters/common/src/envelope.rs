@@ -82,6 +82,7 @@ impl LogKeys {
 
 impl Envelope {
     /// The data of a message; sealed with the newest key where there are keys.
+    #[inline(never)]
     pub fn encode(&self, body: &[u8], keys: Option<&LogKeys>) -> Vec<u8> {
         let mut line = b"{\"v\":1".to_vec();
         let texts = [
@@ -116,6 +117,7 @@ impl Envelope {
     }
 
     /// Takes data apart: the envelope and the body. With keys, what is not sealed by one is an error.
+    #[inline(never)]
     pub fn decode<'a>(data: &'a [u8], keys: Option<&LogKeys>) -> Result<(Self, &'a [u8]), EnvelopeError> {
         let malformed = EnvelopeError::Malformed;
         let end = data.iter().position(|byte| *byte == b'\n').ok_or(malformed)?;

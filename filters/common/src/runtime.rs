@@ -22,6 +22,13 @@ use crate::metrics::Metrics;
 /// A future of a stream or a task. Boxed, because it must not move while it waits.
 pub type Story<T> = Pin<Box<dyn Future<Output = T>>>;
 
+/// A part of a story as a function of its own. The compiler makes one function of all that is awaited in
+/// one place, and the time that V8 takes for a function grows faster than its length. `#[inline(never)]`
+/// on what reads configurations is there for the same reason.
+pub fn part<'a, T>(part: impl Future<Output = T> + 'a) -> Pin<Box<dyn Future<Output = T> + 'a>> {
+    Box::pin(part)
+}
+
 /// How often deadlines are looked at while something waits, in milliseconds. A deadline is met at
 /// most this much late.
 const TICK_MS: u64 = 50;

@@ -142,6 +142,7 @@ impl RuleAccess {
 
 /// Reads one element of `rules`, all but its `match`. A rule that lets nobody in is an error: it was
 /// not meant, and only a rule that lets everybody in by mistake would be worse.
+#[inline(never)]
 pub fn rule(fields: &Fields<'_>, policies: &Policies) -> Result<RuleAccess, ConfigError> {
     let allow = whos(fields, "allow")?;
     let deny = whos(fields, "deny")?;
@@ -213,6 +214,7 @@ pub enum Decision {
 }
 
 /// Reads `policies`, none where the field is absent.
+#[inline(never)]
 pub fn policies(fields: &Fields<'_>) -> Result<Policies, ConfigError> {
     let known = [&["effect", "match", "actions"], WHO].concat();
     let mut policies = Vec::new();

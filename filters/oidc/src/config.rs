@@ -84,6 +84,7 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
     }))
 }
 
+#[inline(never)]
 fn sessions(
     fields: &Fields<'_>,
     runtime: &Rc<Runtime>,
@@ -109,6 +110,7 @@ fn sessions(
     Ok(Sessions { secret, idle_s, lifetime_s })
 }
 
+#[inline(never)]
 fn rules(document: &Fields<'_>, policies: &Policies) -> Result<Vec<(Match, RuleAccess)>, ConfigError> {
     let rule = |(path, json): (String, _)| {
         let fields = Fields::new(json, &path, SETTINGS)?;

@@ -10,7 +10,7 @@ use lockgate_common::host::Map;
 use lockgate_common::http::{Refusal, path_without_query, without_parameters};
 use lockgate_common::json::{write_string, write_strings};
 use lockgate_common::rules::{first_fit, first_fit_at};
-use lockgate_common::runtime::{Runtime, Story};
+use lockgate_common::runtime::{Runtime, Story, part};
 
 use crate::access::{Asked, Decision, RuleAccess};
 use crate::door::Door;
@@ -53,7 +53,7 @@ impl Oidc {
         let door = &self.0;
         let deadline = stream.host().now_ms() + DEADLINE_MS;
         if site::is_own(path_without_query(stream.text(":path"))) {
-            return own::answer(door, stream, deadline).await.map(Verdict::Reply);
+            return part(own::answer(door, stream, deadline)).await.map(Verdict::Reply);
         }
         let rule = first_fit(&door.rules, stream)?;
         // Where upstreams disagree on which path this is, both must be under the same rule.
@@ -68,10 +68,10 @@ impl Oidc {
             return Ok(Verdict::Continue);
         }
         let Some(visitor) = self.visitor(stream, deadline).await? else {
-            return self.challenge(stream).await;
+            return part(self.challenge(stream)).await;
         };
         let refusal = match self.decide(stream, rule, plain.as_deref(), &visitor.identity) {
-            Ok(()) => match self.pass_on(stream, rule, &visitor).await {
+            Ok(()) => match part(self.pass_on(stream, rule, &visitor)).await {
                 Ok(()) => return Ok(self.then_rewrite(stream, visitor)),
                 Err(refusal) => refusal,
             },
@@ -79,7 +79,7 @@ impl Oidc {
         };
         // A refreshed session's cookie must reach the browser with a refusal too: the old one is used up.
         let lines = match &visitor.visit {
-            Some(visit) => visit::cookie(door, stream, visit).await,
+            Some(visit) => part(visit::cookie(door, stream, visit)).await,
             None => Vec::new(),
         };
         Ok(refuse::with_cookies(stream, refusal, lines))
@@ -89,13 +89,13 @@ impl Oidc {
     /// of another scheme is the upstream's affair.
     async fn visitor(&self, stream: &Stream, deadline: u64) -> Result<Option<Visitor>, Refusal> {
         if let Some(token) = bearer::token(stream.headers()).map_err(|_| REPEATED_HEADER)? {
-            let identity = self.0.programs.check(stream, token, deadline).await?;
+            let identity = part(self.0.programs.check(stream, token, deadline)).await?;
             return Ok(Some(Visitor { identity, visit: None }));
         }
         if self.0.sessions.is_none() {
             return Ok(None);
         }
-        let visit = visit::current(&self.0, stream, deadline).await?;
+        let visit = part(visit::current(&self.0, stream, deadline)).await?;
         Ok(visit.map(|visit| Visitor { identity: visit.opened.identity.clone(), visit: Some(visit) }))
     }
 
@@ -180,7 +180,7 @@ impl Oidc {
         let Some(visit) = visitor.visit.filter(|visit| visit.rewrite) else { return Verdict::Continue };
         let (door, stream) = (self.0.clone(), stream.clone());
         Verdict::ContinueThen(Box::pin(async move {
-            for line in visit::cookie(&door, &stream, &visit).await {
+            for line in part(visit::cookie(&door, &stream, &visit)).await {
                 stream.host().add_header(Map::Response, "set-cookie", line.as_bytes());
             }
         }))

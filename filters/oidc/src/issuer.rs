@@ -45,6 +45,7 @@ const SETTINGS: &[&str] = &[
 
 impl Issuer {
     /// Reads one of `tokens.jwt`. An issuer that people sign in with too has its keys fetched once.
+    #[inline(never)]
     pub fn from_config(
         json: Json<'_>,
         path: &str,

@@ -43,6 +43,7 @@ pub struct Introspection {
 
 impl Introspection {
     /// Reads `tokens.introspection`.
+    #[inline(never)]
     pub fn from_config(
         fields: &Fields<'_>,
         runtime: &Rc<Runtime>,
@@ -227,6 +228,7 @@ impl Tokeninfo {
     pub const SETTINGS: &[&str] = &["client_ids", "tokeninfo", "cache_s"];
 
     /// Reads `tokens.google`.
+    #[inline(never)]
     pub fn from_config(fields: &Fields<'_>, services: &Services) -> Result<Rc<Self>, ConfigError> {
         let address = fields.optional_text("tokeninfo")?;
         let address = address.unwrap_or_else(|| "https://oauth2.googleapis.com/tokeninfo".to_owned());

@@ -7,6 +7,7 @@ use lockgate_common::flow::Stream;
 use lockgate_common::form;
 use lockgate_common::http::{Refusal, Reply};
 use lockgate_common::json::write_string;
+use lockgate_common::runtime::part;
 
 use crate::door::Door;
 use crate::identity::Identity;
@@ -27,15 +28,15 @@ pub async fn answer(door: &Rc<Door>, stream: &Stream, deadline: u64) -> Result<R
     let people = door.sessions.is_some();
     match page {
         "ready" if get => Ok(ready(door)),
-        "jwks" if get => jwks(door, deadline).await,
-        "userinfo" if get => userinfo(door, stream, deadline).await,
-        "sign-in" if get && people => sign_in(door, stream, query).await,
-        "sign-out" if get && people => sign_out::ask(door, stream, deadline).await,
-        "sign-out" if post && people => sign_out::sign_out(door, stream, deadline).await,
+        "jwks" if get => part(jwks(door, deadline)).await,
+        "userinfo" if get => part(userinfo(door, stream, deadline)).await,
+        "sign-in" if get && people => part(sign_in(door, stream, query)).await,
+        "sign-out" if get && people => part(sign_out::ask(door, stream, deadline)).await,
+        "sign-out" if post && people => part(sign_out::sign_out(door, stream, deadline)).await,
         "signed-out" if get && people => Ok(pages::signed_out(&stream.request_id())),
-        "token" if get && door.token_page => token(door, stream, deadline).await,
+        "token" if get && door.token_page => part(token(door, stream, deadline)).await,
         _ if get && people && door.providers.iter().any(|provider| provider.callback_path == path) => {
-            callback::answer(door, stream, path, query).await
+            part(callback::answer(door, stream, path, query)).await
         }
         "ready" | "jwks" | "userinfo" | "sign-in" | "sign-out" | "signed-out" | "token" if !get => {
             Err(WRONG_METHOD)

@@ -52,6 +52,7 @@ enum Known {
 
 impl Programs {
     /// Reads `tokens`.
+    #[inline(never)]
     pub fn from_config(
         document: &Fields<'_>,
         claims: &[String],

@@ -80,6 +80,7 @@ const SETTINGS: &[&str] = &[
 
 impl Provider {
     /// Reads one of `providers`.
+    #[inline(never)]
     pub fn from_config(
         json: Json<'_>,
         path: &str,

@@ -27,6 +27,7 @@ impl Site {
     /// Reads `public_url` and `session.cookie`. Where nobody signs in and nothing is asserted, no address
     /// is needed. https, or http on loopback: there a plain cookie name,
     /// as Safari drops secure cookies.
+    #[inline(never)]
     pub fn from_config(document: &Fields<'_>, cookie: &str, needed: bool) -> Result<Self, ConfigError> {
         let expected = "https://host, or http on loopback, without a path";
         let origin = match document.optional_text("public_url")? {

@@ -45,6 +45,7 @@ pub struct IdentityHeaders(Vec<(String, String)>);
 
 impl IdentityHeaders {
     /// Reads the object `identity`; without it, subject and e-mail are told.
+    #[inline(never)]
     pub fn from_config(fields: &Fields<'_>) -> Result<Self, ConfigError> {
         let Some(identity) = fields.optional("identity") else {
             let defaults = [("x-lockgate-subject", "sub"), ("x-lockgate-email", "email")];

@@ -10,7 +10,7 @@ use lockgate_common::http::{Refusal, is_plain_target, is_restorable_method};
 use lockgate_common::publish::{PublishError, message_of};
 use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
-use lockgate_common::runtime::{Runtime, Story};
+use lockgate_common::runtime::{Runtime, Story, part};
 
 use crate::config::{self, Settings};
 use crate::request;
@@ -70,7 +70,7 @@ impl PubsubEnqueue {
         let keys = match &settings.log_key {
             None => None,
             Some(source) => {
-                let secret = source.value(deadline).await.map_err(|_| NO_KEY)?;
+                let secret = part(source.value(deadline)).await.map_err(|_| NO_KEY)?;
                 Some(LogKeys::parse(&secret).ok_or(NO_KEY)?)
             }
         };
@@ -79,7 +79,7 @@ impl PubsubEnqueue {
             return Err(TOO_LARGE);
         }
         let message = message_of(&data, &request::attributes(&envelope, property("lockgate_kind")));
-        settings.publisher.publish(message, deadline).await.map_err(refusal)?;
+        part(settings.publisher.publish(message, deadline)).await.map_err(refusal)?;
         stream.runtime().count(&["enqueued"]);
         Ok(Verdict::Reply(request::reply(&settings.reply, &envelope.id)))
     }

@@ -112,6 +112,7 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
     Ok(rules)
 }
 
+#[inline(never)]
 fn push_tokens(
     fields: &Fields<'_>,
     runtime: &Rc<Runtime>,
@@ -135,6 +136,7 @@ fn push_tokens(
     })
 }
 
+#[inline(never)]
 fn assertions(
     fields: &Fields<'_>,
     runtime: &Rc<Runtime>,
@@ -148,6 +150,7 @@ fn assertions(
     Assertions::from_config(&fields, &issuer, runtime, services).map(Some)
 }
 
+#[inline(never)]
 fn statuses(fields: &Fields<'_>) -> Result<StatusMap, ConfigError> {
     let list = |name: &str, default: &[&str]| -> Result<Vec<String>, ConfigError> {
         match fields.optional(name) {

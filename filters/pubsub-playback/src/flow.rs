@@ -12,7 +12,7 @@ use lockgate_common::host::Map;
 use lockgate_common::http::{Headers, Refusal, Reply};
 use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
-use lockgate_common::runtime::{Runtime, Story};
+use lockgate_common::runtime::{Runtime, Story, part};
 
 use crate::config::{self, Settings};
 use crate::outcome::Outcome;
@@ -37,40 +37,40 @@ impl PubsubPlayback {
     async fn play_back(&self, stream: &Stream) -> Result<Verdict, Refusal> {
         let settings = first_fit(&self.rules, stream)?;
         let deadline = stream.host().now_ms() + settings.deadline_ms;
-        settings.tokens.check(stream, deadline).await?;
+        part(settings.tokens.check(stream, deadline)).await?;
         let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| TOO_LARGE)?;
 
         let Some(push) = Push::parse(&body) else {
-            return bury(stream, settings, &dead_letter::unreadable(&body), "not_a_push").await;
+            return part(bury(stream, settings, &dead_letter::unreadable(&body), "not_a_push")).await;
         };
         let held = Held::new(&settings.held_bytes, push.data.len()).ok_or(BUSY)?;
-        let keys = log_keys(settings, deadline).await?;
+        let keys = part(log_keys(settings, deadline)).await?;
         let Some(data) = from_base64(push.data.as_bytes()) else {
-            return bury(stream, settings, &dead_letter::unreadable(&body), "not_base64").await;
+            return part(bury(stream, settings, &dead_letter::unreadable(&body), "not_base64")).await;
         };
         let (envelope, body) = match Envelope::decode(&data, keys.as_ref()) {
             Ok(opened) => opened,
             Err(EnvelopeError::Newer) => return Err(NEWER),
             Err(EnvelopeError::UnknownKey) => return Err(UNKNOWN_KEY),
             Err(EnvelopeError::Malformed) => {
-                return bury(stream, settings, &push, "not_an_envelope").await;
+                return part(bury(stream, settings, &push, "not_an_envelope")).await;
             }
             Err(EnvelopeError::Unsealed) => {
-                return bury(stream, settings, &push, "not_sealed").await;
+                return part(bury(stream, settings, &push, "not_sealed")).await;
             }
-            Err(EnvelopeError::Forged) => return bury(stream, settings, &push, "bad_seal").await,
+            Err(EnvelopeError::Forged) => return part(bury(stream, settings, &push, "bad_seal")).await,
         };
         let mut headers = match restore::headers(&envelope, &push, &settings.keep_headers, stream.headers()) {
             Ok(headers) => headers,
-            Err(error) => return bury(stream, settings, &push, error.reason()).await,
+            Err(error) => return part(bury(stream, settings, &push, error.reason())).await,
         };
-        sign_afresh(stream, settings, &envelope, &mut headers, body, deadline).await?;
+        part(sign_afresh(stream, settings, &envelope, &mut headers, body, deadline)).await?;
         if let (Some(assertions), Some(principal)) = (&settings.assertions, &envelope.principal) {
             let Some(principal) = Principal::parse(principal) else {
-                return bury(stream, settings, &push, "bad_principal").await;
+                return part(bury(stream, settings, &push, "bad_principal")).await;
             };
             let identity = principal.identity();
-            let signed = assertions.header(&identity, stream.host(), deadline).await;
+            let signed = part(assertions.header(&identity, stream.host(), deadline)).await;
             headers.push(assertion::HEADER, signed.map_err(no_assertion)?.as_bytes());
         }
 

@@ -19,6 +19,7 @@ pub struct Push {
 
 impl Push {
     /// Reads a push; `None` where it is none.
+    #[inline(never)]
     pub fn parse(body: &[u8]) -> Option<Self> {
         let json = Json::parse(body).ok()?;
         let message = json.field("message").filter(|message| message.kind() == Kind::Object)?;

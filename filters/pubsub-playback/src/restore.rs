@@ -34,6 +34,7 @@ impl RestoreError {
 
 /// Builds the whole header map: pseudo-headers, what was stored, what the upstream is told. `keep`
 /// names the headers that routes store beyond their kind.
+#[inline(never)]
 pub fn headers(
     envelope: &Envelope,
     push: &Push,
