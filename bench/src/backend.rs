@@ -163,7 +163,7 @@ impl Services {
                 json(json!({"access_token": ACCESS_TOKEN, "expires_in": 3599, "token_type": "Bearer"}))
             }
             // Push tokens are Google's own; the stand-in for Google has its keys at Google's path.
-            "/oauth2/v3/certs" => json(self.signer.key_set(1)),
+            "/oauth2/v3/certs" => json(self.signer.key_set(1)?),
             "/tokeninfo" => self.token_info(target),
             _ => match path.strip_prefix("/issuer/").and_then(|rest| rest.split_once('/')) {
                 Some((keys, page)) => self.issuer(keys, page, message)?,
@@ -225,7 +225,7 @@ impl Services {
                 "jwks_uri": format!("{issuer}/keys"),
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             }),
-            "keys" => self.signer.key_set(keys.parse()?),
+            "keys" => self.signer.key_set(keys.parse()?)?,
             // The harness, which is the browser too, names the nonce as the code.
             "token" => {
                 let form = String::from_utf8_lossy(&message.body).into_owned();

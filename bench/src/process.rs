@@ -86,8 +86,8 @@ impl Process {
                 let line = text.lines().find_map(|line| line.strip_prefix(name));
                 line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
             };
-            memory.rss_kib += kib("Rss:");
-            memory.pss_kib += kib("Pss:");
+            memory.own_kib += kib("Pss_Anon:") + kib("Pss_Shmem:");
+            memory.files_kib = memory.files_kib.max(kib("Rss:").saturating_sub(kib("Anonymous:")));
         }
         Ok(memory)
     }
@@ -122,13 +122,25 @@ impl Drop for Process {
     }
 }
 
-/// Memory of a process group, in KiB.
+/// Memory of a process group, in KiB. Neither number depends on what else runs on the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
-    /// Resident, shared pages counted in each process.
-    pub(crate) rss_kib: u64,
-    /// Resident, shared pages counted by their share.
-    pub(crate) pss_kib: u64,
+    /// What it has written; what processes of the group share is counted once.
+    own_kib: u64,
+    /// Pages of programs and libraries, those of the group's largest process.
+    files_kib: u64,
+}
+
+impl Memory {
+    /// All of it, in MB of 1,000,000 bytes.
+    pub(crate) fn mb(self) -> f64 {
+        (self.own_kib + self.files_kib) as f64 * 1_024.0 / 1e6
+    }
+
+    /// Without programs and libraries.
+    pub(crate) fn own_mb(self) -> f64 {
+        self.own_kib as f64 * 1_024.0 / 1e6
+    }
 }
 
 /// Nanoseconds on a processor: the first number of a `schedstat` file.
@@ -206,7 +218,8 @@ mod tests {
         while process.cpu_ns().unwrap() < 50_000_000 {
             assert!(Instant::now() < deadline, "a busy child is not counted");
         }
-        assert!(process.memory().unwrap().pss_kib > 0);
+        let memory = process.memory().unwrap();
+        assert!(memory.own_mb() > 0.0 && memory.mb() > memory.own_mb());
     }
 
     #[test]

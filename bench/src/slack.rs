@@ -35,7 +35,12 @@ pub(crate) fn commands(bytes: usize, count: usize) -> Vec<Vec<u8>> {
 
 /// A command with this form, signed with this secret.
 pub(crate) fn command(form: &[u8], secret: &str) -> Vec<u8> {
-    let time = now_s().to_string();
+    command_at(form, secret, now_s())
+}
+
+/// The same, signed when it was this many seconds after 1970.
+pub(crate) fn command_at(form: &[u8], secret: &str, time: u64) -> Vec<u8> {
+    let time = time.to_string();
     let signature = signature(secret, &time, form);
     let headers = [
         ("host", PUBLIC_HOST),

@@ -17,10 +17,20 @@ const PAGE: &str = "/orders/17?view=full";
 
 /// A browser that opens a page, with these cookies.
 pub(crate) fn page(cookie: &str) -> Vec<u8> {
-    navigation(PAGE, cookie)
+    if cookie.is_empty() { navigation(PAGE, &[]) } else { navigation(PAGE, &[("cookie", cookie)]) }
 }
 
-fn navigation(target: &str, cookie: &str) -> Vec<u8> {
+/// The same request with a program's token instead, so that only the credential differs.
+pub(crate) fn with_token(path: &str, token: &str) -> Vec<u8> {
+    navigation(path, &[("authorization", &["Bearer ", token].concat())])
+}
+
+/// With a token at the usual page.
+pub(crate) fn page_with_token(token: &str) -> Vec<u8> {
+    with_token(PAGE, token)
+}
+
+fn navigation(target: &str, credential: &[(&str, &str)]) -> Vec<u8> {
     let mut headers = vec![
         ("host", PUBLIC_HOST),
         ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
@@ -33,28 +43,8 @@ fn navigation(target: &str, cookie: &str) -> Vec<u8> {
         ("sec-fetch-user", "?1"),
         ("priority", "u=0, i"),
     ];
-    if !cookie.is_empty() {
-        headers.push(("cookie", cookie));
-    }
+    headers.extend_from_slice(credential);
     request("GET", target, &headers, b"")
-}
-
-/// A program that asks for something, with this token.
-pub(crate) fn call(path: &str, token: &str) -> Vec<u8> {
-    let authorization = ["Bearer ", token].concat();
-    let headers = [
-        ("host", PUBLIC_HOST),
-        ("user-agent", "job/1.0"),
-        ("accept", "application/json"),
-        ("accept-encoding", "gzip"),
-        ("authorization", authorization.as_str()),
-    ];
-    request("GET", path, &headers, b"")
-}
-
-/// The same at the usual path.
-pub(crate) fn program(token: &str) -> Vec<u8> {
-    call("/orders/17", token)
 }
 
 /// A token of the program for the site.
@@ -106,7 +96,8 @@ fn sign_in(address: SocketAddr, callback: &str) -> Result<String> {
         return Err(format!("nobody is sent to sign in: {} {:?}", begun.status, begun.headers).into());
     };
     let code = parameter("nonce").unwrap_or("code");
-    let back = navigation(&format!("{callback}?code={code}&state={state}"), &cookies(&begun));
+    let target = format!("{callback}?code={code}&state={state}");
+    let back = navigation(&target, &[("cookie", &cookies(&begun))]);
     let done = once(address, &back)?;
     let session = cookies(&done);
     if done.status != 302 || session.is_empty() {

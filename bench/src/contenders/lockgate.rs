@@ -97,7 +97,6 @@ impl Kit {
         Ok(Recipe {
             name: "lockgate run, whole".to_owned(),
             address,
-            workers: deployment.workers,
             program: self.tool.clone(),
             arguments: vec!["run".to_owned()],
             environment,

@@ -18,7 +18,7 @@ use crate::backend::Backend;
 use crate::process::{Place, Process, free_address};
 use crate::tokens::Signer;
 pub(crate) use lockgate::{Chain, Deployment, PUBLIC_HOST, PUBLIC_URL, PUSH_AUDIENCE, SLACK_SECRET};
-pub(crate) use native::Guard;
+pub(crate) use native::{CACHE, Guard};
 
 /// What contenders are made of, and what they talk to.
 pub(crate) struct Kit {
@@ -38,7 +38,6 @@ pub(crate) struct Kit {
 pub(crate) struct Recipe {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    workers: usize,
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -118,7 +117,6 @@ impl Kit {
         Recipe {
             name: name.to_owned(),
             address,
-            workers,
             program: self.envoy.clone(),
             arguments,
             environment,
@@ -146,10 +144,18 @@ impl Recipe {
         self.start(Place::Anywhere)
     }
 
-    /// Starts it, with one worker on the servers' processor, with more anywhere, and returns when it
-    /// accepts connections.
+    /// Starts it on the servers' processor and returns when it accepts connections.
     pub(crate) fn serve(&self) -> Result<Contender> {
-        let mut process = self.start(if self.workers == 1 { Place::Server } else { Place::Anywhere })?;
+        self.serve_at(Place::Server)
+    }
+
+    /// The same on any processor.
+    pub(crate) fn serve_anywhere(&self) -> Result<Contender> {
+        self.serve_at(Place::Anywhere)
+    }
+
+    fn serve_at(&self, place: Place) -> Result<Contender> {
+        let mut process = self.start(place)?;
         process.accepts(self.address).map_err(|error| format!("{error}\n{}", self.said()))?;
         Ok(Contender { name: self.name.clone(), address: self.address, process })
     }

@@ -52,7 +52,6 @@ impl Kit {
         Ok(Recipe {
             name: "nginx with Lua".to_owned(),
             address,
-            workers,
             program: self.nginx.join("usr/sbin/nginx"),
             arguments: vec!["-p".to_owned(), text(&directory), "-c".to_owned(), text(&config)],
             environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
