@@ -19,5 +19,8 @@ mkdir -p "$into/packages"
 (cd "$into/packages" && apt-get download -qq -o APT::Sandbox::User=root "${packages[@]}")
 for package in "$into"/packages/*.deb; do
     dpkg-deb -x "$package" "$into"
+    dpkg-deb --show --showformat '${Package} ${Version}\n' "$package" >> "$into/packages/versions"
 done
+# Last, because make takes its presence to mean that everything is there.
+grep -E '^(nginx|libnginx-mod-http-lua|libluajit2-5.1-2) ' "$into/packages/versions" > "$into/versions"
 rm -r "$into/packages"

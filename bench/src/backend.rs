@@ -148,12 +148,12 @@ struct Services {
 impl Services {
     /// The answer to a request, and how long it is kept back.
     fn answer(&self, message: &Message<'_>) -> Result<(Duration, Vec<u8>)> {
-        let Start::Request { target, .. } = message.start else { return Err("not a request".into()) };
+        let Start::Request { method, target } = message.start else { return Err("not a request".into()) };
         if self.shared.records.load(Ordering::Relaxed) {
             self.record(target, message);
         }
         let path = target.split('?').next().unwrap_or_default();
-        if path.ends_with(":publish") {
+        if path.ends_with(":publish") && method == "POST" {
             let delay = Duration::from_millis(self.shared.delay_ms.load(Ordering::Relaxed));
             return Ok((delay, self.publish(message)));
         }
@@ -176,11 +176,8 @@ impl Services {
     fn record(&self, target: &str, message: &Message<'_>) {
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let headers = message.headers.iter().map(|(name, value)| ((*name).to_owned(), text(value)));
-        let recorded = Recorded {
-            target: target.to_owned(),
-            headers: headers.collect(),
-            body: message.body.to_vec(),
-        };
+        let recorded =
+            Recorded { target: target.to_owned(), headers: headers.collect(), body: message.body.to_vec() };
         self.shared.recorded.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
     }
 
@@ -317,13 +314,8 @@ fn accept(
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         epoll::add(poll, &stream, epoll::EventData::new_u64(*next), epoll::EventFlags::IN)?;
-        let connection = Connection {
-            stream,
-            input: Vec::new(),
-            output: Vec::new(),
-            written: 0,
-            waits_to_write: false,
-        };
+        let connection =
+            Connection { stream, input: Vec::new(), output: Vec::new(), written: 0, waits_to_write: false };
         connections.insert(*next, connection);
         *next += 1;
     }

@@ -45,11 +45,6 @@ impl Process {
         Ok(Self { name: name.to_owned(), guard: guard(group)?, child, group })
     }
 
-    /// Its name, for messages.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Waits until something accepts connections at `address`.
     pub(crate) fn accepts(&mut self, address: SocketAddr) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);

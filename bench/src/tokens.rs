@@ -98,7 +98,8 @@ fn p256(id: &str) -> Result<Value> {
     };
     let key = made().ok_or("a key could not be made")?;
     // SEC 1, 2.3.3: 4, then the coordinates.
-    let (x, y) = key.public_key().as_ref().get(1..).unwrap_or_default().split_at_checked(32).unwrap_or_default();
+    let (x, y) =
+        key.public_key().as_ref().get(1..).unwrap_or_default().split_at_checked(32).unwrap_or_default();
     let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
     Ok(json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": id, "x": x, "y": y}))
 }

@@ -13,6 +13,8 @@ use crate::table::{Quantity, Table};
 /// CPU time of the contender's processes for each request, at saturation.
 pub(crate) const CPU: Quantity =
     Quantity { id: "cpu_us", title: "CPU, saturated", unit: "µs/request", digits: 1, compared: true };
+/// The same where nothing was measured at a fixed rate.
+pub(crate) const CPU_ALONE: Quantity = Quantity { title: "CPU", ..CPU };
 /// Correct answers in a second, at saturation.
 pub(crate) const RATE: Quantity =
     Quantity { id: "per_second", title: "throughput", unit: "requests/s", digits: 0, compared: true };
@@ -182,12 +184,9 @@ pub(crate) fn compare(
         let Some(runner) = runners.get_mut(index) else { return Ok(()) };
         let run = runner.run(backend, turns.connections, turns.pace)?;
         let name = runner.name.clone();
-        for (quantity, value) in [
-            (CPU, run.cpu_us),
-            (RATE, run.outcome.per_second()),
-            (BUSY, run.busy),
-            (BATCH, run.batch),
-        ] {
+        for (quantity, value) in
+            [(CPU, run.cpu_us), (RATE, run.outcome.per_second()), (BUSY, run.busy), (BATCH, run.batch)]
+        {
             table.push(&name, quantity, value);
         }
         let mut latencies = run.outcome.latencies;

@@ -90,7 +90,10 @@ fn sign_in(address: SocketAddr, callback: &str) -> Result<String> {
     let location = begun.values("location").next().unwrap_or_default();
     let parameter = |name: &str| {
         let pairs = location.split(['?', '&']);
-        pairs.filter_map(|pair| pair.split_once('=')).find(|(known, _)| *known == name).map(|(_, value)| value)
+        pairs
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
     };
     let Some(state) = parameter("state") else {
         return Err(format!("nobody is sent to sign in: {} {:?}", begun.status, begun.headers).into());
@@ -113,9 +116,9 @@ fn cookies(answer: &Answer) -> String {
         let line = line.to_ascii_lowercase();
         !line.contains("max-age=0") && !line.contains("expires=thu, 01 jan 1970")
     });
-    let pairs = set.filter_map(|line| line.split(';').next()).filter(|pair| {
-        pair.split_once('=').is_some_and(|(_, value)| !value.is_empty())
-    });
+    let pairs = set
+        .filter_map(|line| line.split(';').next())
+        .filter(|pair| pair.split_once('=').is_some_and(|(_, value)| !value.is_empty()));
     pairs.collect::<Vec<_>>().join("; ")
 }
 
@@ -129,9 +132,10 @@ pub(crate) fn check_door(
     bad: &[u8],
 ) -> Result<()> {
     let (answer, seen) = backend.record(|| once(address, good))?;
-    let told = seen.iter().filter(|request| request.target.starts_with("/orders")).find_map(|request| {
-        request.header("x-lockgate-email").map(str::to_owned)
-    });
+    let told = seen
+        .iter()
+        .filter(|request| request.target.starts_with("/orders"))
+        .find_map(|request| request.header("x-lockgate-email").map(str::to_owned));
     if answer.status != 200 || answer.body != UPSTREAM_BODY || told.as_deref() != Some(email) {
         let body = String::from_utf8_lossy(&answer.body).into_owned();
         return Err(format!("{email} is not admitted: {} {body}; told: {told:?}", answer.status).into());

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::backend::Backend;
 use crate::process::{Place, Process, free_address};
+use crate::sections::BARE;
 use crate::tokens::Signer;
 pub(crate) use lockgate::{Chain, Deployment, PUBLIC_HOST, PUBLIC_URL, PUSH_AUDIENCE, SLACK_SECRET};
 pub(crate) use native::{CACHE, Guard};
@@ -97,7 +98,7 @@ impl Kit {
         let (address, admin) = (free_address()?, free_address()?);
         let config = native::bare(address, admin, self.backend.address());
         let file = self.write("bare.json", &config.to_string())?;
-        Ok(self.envoy("bare Envoy", &file, address, workers, Vec::new()))
+        Ok(self.envoy(BARE, &file, address, workers, Vec::new()))
     }
 
     /// Envoy on a configuration, with the options that `lockgate run` gives it.
@@ -109,7 +110,8 @@ impl Kit {
         workers: usize,
         environment: Vec<(String, String)>,
     ) -> Recipe {
-        let options = ["--log-level", "warning", "--component-log-level", "wasm:info", "--disable-hot-restart"];
+        let options =
+            ["--log-level", "warning", "--component-log-level", "wasm:info", "--disable-hot-restart"];
         let mut arguments = vec!["-c".to_owned(), file.to_string_lossy().into_owned()];
         arguments.extend(options.map(str::to_owned));
         arguments.extend(["--concurrency".to_owned(), workers.to_string()]);

@@ -180,9 +180,9 @@ fn jwt_authn(issuer: &str, audience: &str, cache: Option<u32>, routes: usize) ->
     }
     let requires = json!({"provider_name": "issuer"});
     let mut rules: Vec<Value> = vec![json!({"match": {"path": "/health"}})];
-    rules.extend((1..=routes).map(|number| {
-        json!({"match": {"path_separated_prefix": route_prefix(number)}, "requires": requires})
-    }));
+    rules.extend((1..=routes).map(
+        |number| json!({"match": {"path_separated_prefix": route_prefix(number)}, "requires": requires}),
+    ));
     rules.push(json!({"match": {"prefix": "/"}, "requires": requires}));
     json!({
         "name": "envoy.filters.http.jwt_authn",
@@ -229,9 +229,7 @@ fn rbac(routes: usize) -> Value {
 }
 
 fn oauth2(issuer: &str, token_secret: &Path, hmac_secret: &Path) -> Value {
-    let secret = |name: &str, path: &Path| {
-        json!({"name": name, "sds_config": {"path_config_source": {"path": path.to_string_lossy()}}})
-    };
+    let secret = |name: &str, path: &Path| json!({"name": name, "sds_config": {"path_config_source": {"path": path.to_string_lossy()}}});
     json!({
         "name": "envoy.filters.http.oauth2",
         "typed_config": {

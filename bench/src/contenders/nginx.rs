@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Kit, PUSH_AUDIENCE, Recipe, SLACK_SECRET};
 use crate::Result;
 use crate::process::free_address;
+use crate::sections::NGINX;
 use crate::tokens::PUSHER;
 
 const CONFIG: &str = include_str!("../../contenders/nginx.conf");
@@ -26,7 +27,10 @@ impl Kit {
             ("DIRECTORY", text(&directory)),
             ("CODE", text(&directory)),
             ("ROOT", text(&fs::canonicalize(&self.nginx)?)),
-            ("COMPILED", libraries.split(':').map(|path| format!("{path}/lua/5.1/?.so")).collect::<Vec<_>>().join(";")),
+            (
+                "COMPILED",
+                libraries.split(':').map(|path| format!("{path}/lua/5.1/?.so")).collect::<Vec<_>>().join(";"),
+            ),
             ("WORKERS", workers.to_string()),
             ("LISTEN", address.to_string()),
             ("SERVICES", backend.clone()),
@@ -36,21 +40,18 @@ impl Kit {
             ("PUSHER", PUSHER.to_owned()),
         ];
         let fill = |template: &str| {
-            values.iter().fold(template.to_owned(), |text, (name, value)| {
-                text.replace(&format!("@{name}@"), value)
-            })
+            values
+                .iter()
+                .fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
         };
         for (name, code) in CODE {
             fs::write(directory.join(name), fill(code))?;
         }
         let config = directory.join("nginx.conf");
         fs::write(&config, fill(CONFIG))?;
-        let environment = [
-            ("LD_LIBRARY_PATH", libraries),
-            ("SLACK_SIGNING_SECRET", SLACK_SECRET.to_owned()),
-        ];
+        let environment = [("LD_LIBRARY_PATH", libraries), ("SLACK_SIGNING_SECRET", SLACK_SECRET.to_owned())];
         Ok(Recipe {
-            name: "nginx with Lua".to_owned(),
+            name: NGINX.to_owned(),
             address,
             program: self.nginx.join("usr/sbin/nginx"),
             arguments: vec!["-p".to_owned(), text(&directory), "-c".to_owned(), text(&config)],

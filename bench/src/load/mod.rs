@@ -63,11 +63,6 @@ impl Requests {
     fn bytes(&self, number: usize) -> &[u8] {
         self.all.get(number).map_or(&[], Vec::as_slice)
     }
-
-    /// How many have not been sent yet.
-    pub(crate) fn left(&self) -> usize {
-        self.all.len() - self.next
-    }
 }
 
 /// What a correct answer is.
@@ -255,10 +250,8 @@ impl Load {
         // Zero would switch it off; what is due already is due in a nanosecond.
         let after = after.map_or(Duration::ZERO, |after| after.max(Duration::from_nanos(1)));
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let value = Timespec {
-            tv_sec: i64::try_from(after.as_secs())?,
-            tv_nsec: i64::from(after.subsec_nanos()),
-        };
+        let value =
+            Timespec { tv_sec: i64::try_from(after.as_secs())?, tv_nsec: i64::from(after.subsec_nanos()) };
         let timer = Itimerspec { it_interval: none, it_value: value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer)?;
         Ok(())

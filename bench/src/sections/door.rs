@@ -6,13 +6,15 @@ use crate::contenders::{Chain, Contender, Deployment, Guard, Kit};
 use crate::load::{Expected, Pace, Requests};
 use crate::table::Table;
 use crate::tokens::PROGRAM;
-use crate::turns::{BUSY, CPU, RATE, Runner, SPEED, Source, Turns, compare};
+use crate::turns::{BUSY, CPU_ALONE, RATE, Runner, SPEED, Source, Turns, compare};
 use crate::visitors::{
     ADMITTED, check_door, forged, page, page_with_token, signed_in, signed_in_natively, token, tokens,
 };
 
 /// The row that known visitors' costs are compared with.
 pub(crate) const KNOWN: &str = "Envoy, jwt_authn with cache + rbac";
+/// The same without the policies.
+pub(crate) const KNOWN_ALONE: &str = "Envoy, jwt_authn with cache";
 /// The row that first sight's cost is compared with.
 pub(crate) const UNKNOWN: &str = "Envoy, jwt_authn without cache + rbac";
 /// The row that costs nothing are compared with.
@@ -73,11 +75,7 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     ])
 }
 
-fn known_visitors(
-    kit: &Kit,
-    effort: &Effort,
-    visitors: Vec<(&Contender, &str, Vec<u8>)>,
-) -> Result<Table> {
+fn known_visitors(kit: &Kit, effort: &Effort, visitors: Vec<(&Contender, &str, Vec<u8>)>) -> Result<Table> {
     let mut table = Table::new(
         "door-known",
         "The door: visitors it knows",
@@ -133,7 +131,7 @@ fn not_needed(kit: &Kit, effort: &Effort, contenders: Vec<&Contender>) -> Result
         "door-not-needed",
         "A request that needs no filter",
         "`/health`, which Envoy answers itself: what a chain costs those who do not use it. At saturation.",
-        &[CPU, RATE, BUSY],
+        &[CPU_ALONE, RATE, BUSY],
     );
     let health = crate::http::request("GET", "/health", &[("host", crate::contenders::PUBLIC_HOST)], b"");
     let mut runners: Vec<_> = contenders

@@ -11,8 +11,7 @@ use crate::slack::{ACKNOWLEDGED, commands};
 use crate::table::{Quantity, Table};
 use crate::visitors::{ADMITTED, page, page_with_token, tokens};
 
-const REST: Quantity =
-    Quantity { id: "rest_mb", title: "at rest", unit: "MB", digits: 1, compared: false };
+const REST: Quantity = Quantity { id: "rest_mb", title: "at rest", unit: "MB", digits: 1, compared: false };
 const OWN: Quantity =
     Quantity { id: "rest_own_mb", title: "at rest, without files", unit: "MB", digits: 1, compared: false };
 const LOADED: Quantity =
@@ -40,7 +39,7 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     let mut recipes: Vec<(Recipe, Work)> = Vec::new();
     for workers in [1, 2] {
         let named = |recipe: Recipe| {
-            let name = format!("{}, {workers} workers", recipe.name);
+            let name = format!("{}, {workers} worker{}", recipe.name, if workers == 1 { "" } else { "s" });
             recipe.named(name)
         };
         let of = |chain| Deployment { workers, ..Deployment::of(chain) };
@@ -70,7 +69,7 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     }
     let minted = tokens(&kit.signer, &kit.backend.issuer(1), 0..1_064)?;
     let fresh: Vec<_> = minted.iter().map(|token| page_with_token(token)).collect();
-    for _ in 0..effort.rounds.min(2) {
+    for _ in 0..effort.rounds.min(1) {
         let contenders: Vec<_> =
             recipes.iter().map(|(recipe, _)| recipe.serve_anywhere()).collect::<Result<_>>()?;
         for (contender, (_, work)) in contenders.iter().zip(&recipes) {
@@ -84,8 +83,7 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         }
         for (contender, (_, work)) in contenders.iter().zip(&recipes) {
             let pace = Pace::Saturating(effort.time);
-            let (done, most) =
-                while_sampling(&contender.process, || load(contender, *work, &fresh, pace))?;
+            let (done, most) = while_sampling(&contender.process, || load(contender, *work, &fresh, pace))?;
             done?;
             table.push(&contender.name, LOADED, most);
         }

@@ -14,6 +14,13 @@ use crate::contenders::{Chain, Contender, Deployment, Kit};
 use crate::load::Pace;
 use crate::table::Table;
 use crate::turns::Turns;
+pub(crate) use door::{KNOWN, KNOWN_ALONE, NO_GUARD, UNKNOWN};
+pub(crate) use memory::{BARE as MEMORY_BARE, WHOLE as MEMORY_WHOLE};
+
+/// The contender that has nothing to do.
+pub(crate) const BARE: &str = "bare Envoy";
+/// The seed's design.
+pub(crate) const NGINX: &str = "nginx with Lua";
 
 /// A section's name, and what fills its tables.
 type Section = (&'static str, fn(&Kit, &Effort) -> Result<Vec<Table>>);
@@ -64,7 +71,8 @@ impl Effort {
 
 /// The deployment of these modules, and of those beside.
 fn with_beside(kit: &Kit, deployment: Deployment) -> Vec<Deployment> {
-    let beside = kit.beside.clone().map(|modules| Deployment { modules: Some(modules), ..deployment.clone() });
+    let beside =
+        kit.beside.clone().map(|modules| Deployment { modules: Some(modules), ..deployment.clone() });
     std::iter::once(deployment).chain(beside).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Effort, serve};
+use super::{Effort, NGINX, serve};
 use crate::Result;
 use crate::contenders::{Chain, Contender, Kit, PUBLIC_HOST, PUSH_AUDIENCE, SLACK_SECRET};
 use crate::http::{once, request};
@@ -12,9 +12,6 @@ use crate::table::Table;
 use crate::tokens;
 use crate::turns::{Runner, SPEED, Source, compare};
 use crate::visitors::{ADMITTED, forged};
-
-/// The row that ours are compared with.
-pub(crate) const SEED: &str = "nginx with Lua";
 
 const DELIVERED: Expected = Expected { status: 204, body: None };
 
@@ -47,7 +44,7 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         runners.push(Runner::new(contender, made(push), DELIVERED));
     }
     for runner in &runners {
-        table.add(&runner.name, Some(SEED));
+        table.add(&runner.name, Some(NGINX));
     }
     let rate = compare(&kit.backend, &mut table, &mut runners, effort.turns())?;
     table.told_rate(rate);

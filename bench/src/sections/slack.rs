@@ -1,6 +1,6 @@
 //! A Slack command until it is acknowledged.
 
-use super::{Effort, serve};
+use super::{BARE, Effort, NGINX, serve};
 use crate::Result;
 use crate::backend::ACCESS_TOKEN;
 use crate::contenders::{Chain, Contender, Deployment, Kit, SLACK_SECRET};
@@ -9,15 +9,11 @@ use crate::load::Expected;
 use crate::slack::{ACKNOWLEDGED, command, command_at, commands, form};
 use crate::table::Table;
 use crate::tokens::now_s;
-use crate::turns::{BATCH, CPU, Measured, P50, P90, P99, Runner, SPEED, Source, Turns, compare};
+use crate::turns::{BATCH, CPU_ALONE, Measured, P50, P90, P99, Runner, SPEED, Source, Turns, compare};
 use crate::visitors::ADMITTED;
 
-/// The row that ours are compared with.
-pub(crate) const SEED: &str = "nginx with Lua";
 /// The floor.
-pub(crate) const QUEUE: &str = "the queue alone";
-/// The row that a lone command is compared with.
-pub(crate) const ONE_HOP: &str = "bare Envoy";
+const QUEUE: &str = "the queue alone";
 
 /// Different commands in turn.
 const DIFFERENT: usize = 64;
@@ -53,7 +49,7 @@ pub(super) fn under_load(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
             Runner::new(contender, source, ACKNOWLEDGED).publishing()
         }));
         for runner in &runners {
-            table.add(&runner.name, Some(SEED));
+            table.add(&runner.name, Some(NGINX));
         }
         let rate = compare(&kit.backend, &mut table, &mut runners, effort.turns())?;
         table.told_rate(rate);
@@ -67,18 +63,21 @@ pub(super) fn alone(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     let mut contenders = vec![kit.nginx(1)?.serve()?];
     contenders.extend(serve(kit, Chain::Log)?);
     contenders.extend(serve(kit, Chain::Whole)?);
+    for contender in &contenders {
+        check(kit, contender)?;
+    }
     let mut table = Table::new(
         "lone",
         "A lone Slack command of 300 B",
         "One client that waits for each answer. Bare Envoy passes the same request on to the upstream, one \
          hop, and checks nothing.",
-        &[CPU, P50, P90, P99],
+        &[CPU_ALONE, P50, P90, P99],
     );
     let made = || Source::Made(Box::new(|| commands(300, DIFFERENT)));
     let mut runners = vec![Runner::new(&bare, made(), ADMITTED)];
     runners.extend(contenders.iter().map(|it| Runner::new(it, made(), ACKNOWLEDGED).publishing()));
     for runner in &runners {
-        table.add(&runner.name, Some(ONE_HOP));
+        table.add(&runner.name, Some(BARE));
     }
     let turns = Turns { connections: 1, fixed: None, ..effort.turns() };
     compare(&kit.backend, &mut table, &mut runners, turns)?;
@@ -90,11 +89,8 @@ fn queue_alone(kit: &Kit, bytes: usize) -> Runner<'_> {
     let authorization = ["Bearer ", ACCESS_TOKEN].concat();
     let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, form(bytes, 1));
     let body = format!("{{\"messages\":[{{\"data\":\"{data}\",\"attributes\":{{\"method\":\"POST\"}}}}]}}");
-    let headers = [
-        ("host", "queue"),
-        ("content-type", "application/json"),
-        ("authorization", authorization.as_str()),
-    ];
+    let headers =
+        [("host", "queue"), ("content-type", "application/json"), ("authorization", authorization.as_str())];
     let publish = request("POST", "/v1/projects/bench/topics/log:publish", &headers, body.as_bytes());
     Runner {
         name: QUEUE.to_owned(),
@@ -136,7 +132,7 @@ fn check(kit: &Kit, contender: &Contender) -> Result<()> {
         let (answer, seen) = kit.backend.record(|| once(contender.address, &bytes))?;
         let stored = seen.iter().any(|request| request.target.ends_with(":publish"));
         if !(400..500).contains(&answer.status) || stored {
-            return Err(format!("{name} takes a {what} command: {}", answer.status).into());
+            return Err(format!("{name} takes a command that is {what}: {}", answer.status).into());
         }
     }
     Ok(())
