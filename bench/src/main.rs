@@ -4,6 +4,10 @@
 //! Environment variables say what is measured: `BENCH`, sections separated by commas (all when empty);
 //! `BENCH_ROUNDS`; `BENCH_BESIDE`, a directory with other modules that are measured beside; `BENCH_OUT`,
 //! where the report goes.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "only JSON is indexed, by name: what is not there reads as null, and what is written to is an object"
+)]
 
 mod backend;
 mod contenders;
