@@ -55,9 +55,9 @@ fn run() -> Result<()> {
         return Err(format!("BENCH: given {unknown}; expected some of {}", known().join(", ")).into());
     }
     let mut effort = if wanted.is_empty() {
-        Effort { rounds: 5, starts: 11, time: Duration::from_millis(750) }
+        Effort { rounds: 5, starts: 11, time: Duration::from_millis(750), brief: false }
     } else {
-        Effort { rounds: 3, starts: 5, time: Duration::from_millis(400) }
+        Effort { rounds: 3, starts: 5, time: Duration::from_millis(400), brief: true }
     };
     if let Some(rounds) = variable("BENCH_ROUNDS") {
         effort.rounds =

@@ -1,12 +1,13 @@
 //! A contender as a process group: started on a processor of its own, its CPU time and memory read from
 //! the kernel's accounting, ended with the harness whatever happens to that.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -183,12 +184,14 @@ fn guard(group: Pid) -> Result<Child> {
     Ok(shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
 }
 
-/// A loopback address nobody listens on. Ports are drawn from below Linux's range for outgoing
-/// connections, so that no client is given one before its owner listens.
+/// A loopback address nobody listens on, never given twice. Ports are drawn from below Linux's range for
+/// outgoing connections, so that no client is given one before its owner listens.
 pub(crate) fn free_address() -> Result<SocketAddr> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..1_000 {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(11_000..32_000)));
-        if TcpListener::bind(address).is_ok() {
+        if TcpListener::bind(address).is_ok() && given.insert(address.port()) {
             return Ok(address);
         }
     }

@@ -48,8 +48,10 @@ fn slack_command(kit: &Kit, effort: &Effort) -> Result<Table> {
         for deployment in with_beside(kit, two.clone()) {
             starters.push(starter(kit.lockgate(&deployment)?, slack::ACKNOWLEDGED));
         }
-        let separate = Deployment { separate: true, ..two };
-        starters.push(starter(kit.lockgate(&separate)?, slack::ACKNOWLEDGED));
+        if !effort.brief {
+            let separate = Deployment { separate: true, ..two };
+            starters.push(starter(kit.lockgate(&separate)?, slack::ACKNOWLEDGED));
+        }
     }
     let two = Deployment { workers: 2, ..Deployment::of(Chain::Whole) };
     starters.push(starter(kit.lockgate_run(&two)?, slack::ACKNOWLEDGED));

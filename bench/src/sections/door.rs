@@ -40,7 +40,7 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     let other = token(&kit.signer, &issuer, 1)?;
     let bad = page_with_token(&forged(&known, &other));
     let good = page_with_token(&known);
-    for contender in [&cached, &uncached].into_iter().chain(&ours) {
+    for contender in [&alone, &cached, &uncached].into_iter().chain(&ours) {
         check_door(&kit.backend, contender.address, &good, PROGRAM, &bad)?;
     }
     let person = format!("alice@{}", crate::tokens::DOMAIN);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::growth::while_sampling;
 use super::{Effort, with_beside};
 use crate::Result;
-use crate::contenders::{Chain, Contender, Deployment, Guard, Kit, Recipe};
+use crate::contenders::{CACHE, Chain, Contender, Deployment, Guard, Kit, Recipe};
 use crate::load::{Expected, Load, Pace, Requests};
 use crate::slack::{ACKNOWLEDGED, commands};
 use crate::table::{Quantity, Table};
@@ -30,8 +30,9 @@ const QUIET: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Pages,
+    Tokens,
     Commands,
-    Both,
+    CommandsAndTokens,
 }
 
 pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
@@ -44,30 +45,31 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         };
         let of = |chain| Deployment { workers, ..Deployment::of(chain) };
         recipes.push((named(kit.bare(workers)?), Work::Pages));
-        recipes.push((named(kit.native(Guard::OAuth2, &of(Chain::Whole))?), Work::Pages));
+        let native = kit.native(Guard::JwtAuthn(Some(CACHE)), &of(Chain::Whole))?;
+        recipes.push((named(native), Work::Tokens));
         recipes.push((named(kit.nginx(workers)?), Work::Commands));
         for deployment in with_beside(kit, of(Chain::Log)) {
             recipes.push((named(kit.lockgate(&deployment)?), Work::Commands));
         }
         for deployment in with_beside(kit, of(Chain::Whole)) {
-            recipes.push((named(kit.lockgate(&deployment)?), Work::Both));
+            recipes.push((named(kit.lockgate(&deployment)?), Work::CommandsAndTokens));
         }
         let separate = Deployment { separate: true, ..of(Chain::Whole) };
-        recipes.push((named(kit.lockgate(&separate)?), Work::Both));
+        recipes.push((named(kit.lockgate(&separate)?), Work::CommandsAndTokens));
     }
     let mut table = Table::new(
         "memory",
         "Memory",
         "Of all processes of a contender: at rest a second after the first answer; the most that was seen \
-         under load (64 connections; Slack commands of 300 B and 20 kB where there is a log, pages of known \
-         and of 1,000 new tokens where there is a door, pages where there is neither); and when it has been \
+         under load (64 connections; Slack commands of 300 B and 20 kB where there is a log, pages with 1,000 \
+         different tokens where there is a door, pages where there is neither); and when it has been \
          idle for 5 s after that. A fresh process for each round. Programs and libraries count once.",
         &[REST, OWN, LOADED, AFTER],
     );
     for (recipe, _) in &recipes {
         table.add(&recipe.name, None);
     }
-    let minted = tokens(&kit.signer, &kit.backend.issuer(1), 0..1_064)?;
+    let minted = tokens(&kit.signer, &kit.backend.issuer(1), 0..1_000)?;
     let fresh: Vec<_> = minted.iter().map(|token| page_with_token(token)).collect();
     for _ in 0..effort.rounds.min(1) {
         let contenders: Vec<_> =
@@ -103,17 +105,13 @@ fn load(contender: &Contender, work: Work, fresh: &[Vec<u8>], pace: Pace) -> Res
         let outcome = load.run(&mut Requests::repeated(requests), expected, pace)?.correct();
         outcome.map(drop).map_err(|error| format!("{}: {error}", contender.name).into())
     };
-    if work != Work::Pages {
+    if matches!(work, Work::Commands | Work::CommandsAndTokens) {
         run(commands(300, 64), &ACKNOWLEDGED, pace)?;
         run(commands(20_000, 64), &ACKNOWLEDGED, pace)?;
     }
     match work {
-        Work::Pages if contender.name.contains("oauth2") => {
-            // Nobody has signed in yet: everybody is sent to.
-            run(vec![page("")], &Expected { status: 302, body: None }, pace)
-        }
         Work::Pages => run(vec![page("")], &ADMITTED, pace),
-        Work::Both => run(fresh.to_vec(), &ADMITTED, pace),
+        Work::Tokens | Work::CommandsAndTokens => run(fresh.to_vec(), &ADMITTED, pace),
         Work::Commands => Ok(()),
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Effort {
     pub(crate) starts: usize,
     /// The length of one measurement.
     pub(crate) time: Duration,
+    /// Whether to leave out what only the full report needs.
+    pub(crate) brief: bool,
 }
 
 impl Effort {
