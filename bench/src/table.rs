@@ -22,6 +22,8 @@ pub(crate) struct Table {
     /// What was done and how it was measured, in a sentence or three.
     pub(crate) how: String,
     pub(crate) quantities: Vec<Quantity>,
+    /// What ratios are to, where that is not the same row for all.
+    pub(crate) against: Option<&'static str>,
     /// The fixed rate of what was measured at one, in requests a second.
     pub(crate) rate: Option<f64>,
     pub(crate) rows: Vec<Row>,
@@ -42,7 +44,21 @@ pub(crate) struct Row {
 impl Table {
     pub(crate) fn new(id: &'static str, title: &str, how: &str, quantities: &[Quantity]) -> Self {
         let quantities = quantities.to_vec();
-        Self { id, title: title.to_owned(), how: how.to_owned(), quantities, rate: None, rows: Vec::new() }
+        Self {
+            id,
+            title: title.to_owned(),
+            how: how.to_owned(),
+            quantities,
+            against: None,
+            rate: None,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Says what its ratios are to, where rows have references of their own.
+    pub(crate) fn against(mut self, what: &'static str) -> Self {
+        self.against = Some(what);
+        self
     }
 
     /// Says which the fixed rate was.

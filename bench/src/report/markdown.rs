@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Report, plots, targets};
 use crate::stats::Spread;
-use crate::table::{Quantity, Row, Table};
+use crate::table::{Quantity, Table};
 
 pub(super) fn page(report: &Report) -> String {
     let mut out = String::new();
@@ -90,8 +90,6 @@ fn write_targets(out: &mut String, report: &Report) -> std::fmt::Result {
 
 fn write_table(out: &mut String, table: &Table) -> std::fmt::Result {
     writeln!(out, "## {}\n\n{}\n", table.title, table.how)?;
-    let reference = table.rows.first().and_then(|row| row.against.as_deref());
-    let same = table.rows.iter().all(|row| row.against.as_deref() == reference);
     let (mut head, mut line) = ("| |".to_owned(), "|---|".to_owned());
     for quantity in &table.quantities {
         let unit = if quantity.unit.is_empty() { String::new() } else { format!(", {}", quantity.unit) };
@@ -104,7 +102,7 @@ fn write_table(out: &mut String, table: &Table) -> std::fmt::Result {
     }
     writeln!(out, "{head}\n{line}")?;
     for row in &table.rows {
-        write!(out, "| {} |", name(row, same))?;
+        write!(out, "| {} |", row.name)?;
         for quantity in &table.quantities {
             let figure = table.spread(row, quantity.id);
             let text = figure.map(|figure| with_spread(figure, quantity.digits)).unwrap_or_default();
@@ -117,11 +115,9 @@ fn write_table(out: &mut String, table: &Table) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
-    match reference.filter(|_| same) {
-        Some(reference) => writeln!(out, "\n× is against “{reference}”.\n"),
-        None if table.rows.iter().any(|row| row.against.is_some()) => {
-            writeln!(out, "\n× is against the row named after →.\n")
-        }
+    let only = table.rows.first().and_then(|row| row.against.as_deref());
+    match table.against.or(only) {
+        Some(reference) => writeln!(out, "\n× is against {reference}.\n"),
         None => writeln!(out),
     }
 }
@@ -129,13 +125,6 @@ fn write_table(out: &mut String, table: &Table) -> std::fmt::Result {
 /// Whether a quantity's ratios are shown.
 fn has_ratio(table: &Table, quantity: Quantity) -> bool {
     quantity.compared && table.rows.iter().any(|row| row.against.is_some())
-}
-
-fn name(row: &Row, same_reference: bool) -> String {
-    match &row.against {
-        Some(against) if !same_reference && *against != row.name => format!("{} → {against}", row.name),
-        _ => row.name.clone(),
-    }
 }
 
 fn with_spread(spread: Spread, digits: usize) -> String {

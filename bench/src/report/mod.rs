@@ -39,7 +39,7 @@ impl Report {
     /// Writes `results.json`, `results.md` and the plots.
     pub(crate) fn write(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;
-        fs::write(directory.join("results.json"), serde_json::to_string_pretty(&self.json())? + "\n")?;
+        fs::write(directory.join("results.json"), layout(&self.json(), 0) + "\n")?;
         fs::write(directory.join("results.md"), self.text())?;
         for (name, svg) in plots::all(self) {
             fs::write(directory.join(name), svg)?;
@@ -71,6 +71,24 @@ impl Report {
             "tables": self.tables.iter().map(table_json).collect::<Vec<_>>(),
         })
     }
+}
+
+/// JSON in which a contender's figures are one line, so that a change of them is.
+fn layout(value: &Value, depth: usize) -> String {
+    const LINES: usize = 4;
+    let indent = " ".repeat(depth + 1);
+    let (open, close, items): (_, _, Vec<String>) = match value {
+        _ if depth >= LINES => return value.to_string(),
+        Value::Array(items) => ('[', ']', items.iter().map(|item| layout(item, depth + 1)).collect()),
+        Value::Object(fields) => {
+            let fields =
+                fields.iter().map(|(name, item)| format!("{}: {}", json!(name), layout(item, depth + 1)));
+            ('{', '}', fields.collect())
+        }
+        other => return other.to_string(),
+    };
+    let items: Vec<_> = items.into_iter().map(|item| format!("\n{indent}{item}")).collect();
+    format!("{open}{}\n{}{close}", items.join(","), " ".repeat(depth))
 }
 
 fn table_json(table: &Table) -> Value {
@@ -114,4 +132,23 @@ fn rounded(value: f64) -> Value {
     }
     let unit = 10_f64.powf(4.0 - value.abs().log10().floor());
     json!((value * unit).round() / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn laid_out_json_is_the_same_json() {
+        let value = json!({"a": [1, {"b": [{"c": {"d": [1, 2]}}], "e": {}}], "f": "x\ny", "g": []});
+        let text = layout(&value, 0);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        assert!(text.contains(r#"{"c":{"d":[1,2]}}"#), "{text}");
+    }
+
+    #[test]
+    fn figures_have_five_digits() {
+        let figures = [123_456.7, 0.123_456_7, 0.0, f64::NAN].map(rounded);
+        assert_eq!(figures, [json!(123_460.0), json!(0.12346), json!(0.0), Value::Null]);
+    }
 }

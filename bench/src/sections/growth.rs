@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::door::{KNOWN, NO_GUARD, UNKNOWN};
+use super::door::{KNOWN, UNKNOWN};
 use super::{Effort, NGINX, serve};
 use crate::Result;
 use crate::contenders::{CACHE, Chain, Contender, Deployment, Guard, Kit, Recipe};
@@ -69,7 +69,8 @@ pub(super) fn routes(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         "A known token at the last of so many routes, each of which has a rule of its own about who may \
          pass; the shipped routes come after them. At saturation; memory after it.",
         &[CPU_ALONE, RATE, MEMORY],
-    );
+    )
+    .against("jwt_authn with cache + rbac with as many routes");
     add_rows(&mut table, &all, KNOWN, "routes");
     let known = token(&kit.signer, &kit.backend.issuer(1), 0)?;
     let mut runners: Vec<_> = all
@@ -106,7 +107,8 @@ pub(super) fn keys(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
          hundredth: Lockgate reads no more of a set. The other keys are on P-256. At saturation; memory \
          after it.",
         &[CPU_ALONE, RATE, MEMORY],
-    );
+    )
+    .against("jwt_authn without cache + rbac with as many keys");
     add_rows(&mut table, &all, UNKNOWN, "keys");
     let mut runners = Vec::new();
     for it in &all {
@@ -131,19 +133,21 @@ pub(super) fn bodies(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         "Commands of so many bytes, acknowledged, on eight connections; 20 MB a turn, 2,000 commands at most. \
          At saturation.",
         &[CPU_ALONE, RATE, P50, P99],
-    );
-    for size in [1_000, 10_000, 100_000, 1_000_000] {
+    )
+    .against("nginx with Lua with as many bytes");
+    for kilobytes in [1, 10, 100, 1_000] {
+        let size = kilobytes * 1_000;
         let mut runners: Vec<_> = contenders
             .iter()
             .map(|contender| {
                 let source = Source::Made(Box::new(move || commands(size, 8)));
                 let mut runner = Runner::new(contender, source, ACKNOWLEDGED).publishing();
-                runner.name = sized(&runner.name, size, "B");
+                runner.name = sized(&runner.name, kilobytes, "kB");
                 runner
             })
             .collect();
         for runner in &runners {
-            table.add_size(&runner.name, size as f64, Some(&sized(NGINX, size, "B")));
+            table.add_size(&runner.name, size as f64, Some(&sized(NGINX, kilobytes, "kB")));
         }
         let pace = Pace::Counted((BYTES_A_TURN / size).min(2_000));
         let turns = Turns { connections: 8, pace, warm_up: pace, ..short(effort) };
@@ -167,7 +171,8 @@ pub(super) fn streams(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
          every publish. A worker of Lockgate holds at most 512 streams and tells the others 503 with \
          Retry-After. Each size has a process of its own; memory is read every 20 ms.",
         &[LAST, REFUSED, CPU_ALONE, PEAK],
-    );
+    )
+    .against("nginx with Lua with as many streams");
     add_rows(&mut table, &all, NGINX, "streams");
     for it in &all {
         // The first request of a process fetches the access token; that is not what is counted.
@@ -238,15 +243,15 @@ pub(super) fn workers(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     let how = "On any processor, so that two workers can use both; the load takes its share of them. At \
                saturation.";
     let mut tables = Vec::new();
-    for (id, title, all, reference) in [
-        ("workers-door", "Workers: a known token", &door, NO_GUARD),
-        ("workers-slack", "Workers: a Slack command of 300 B", &slack, NGINX),
+    for (id, title, all) in [
+        ("workers-door", "Workers: a known token", &door),
+        ("workers-slack", "Workers: a Slack command of 300 B", &slack),
     ] {
         let mut table = Table::new(id, title, how, &[CPU_ALONE, RATE, P50, P99]);
+        table.against = Some("one worker of the same");
         for it in all {
-            let against = sized(&it.kind, 1, "workers");
-            let against = if it.size == 1 { sized(reference, 1, "workers") } else { against };
-            table.add_size(&it.contender.name, it.size as f64, Some(&against));
+            let one = sized(&it.kind, 1, "workers");
+            table.add_size(&it.contender.name, it.size as f64, Some(&one));
         }
         let mut runners: Vec<_> = all
             .iter()
