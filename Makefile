@@ -176,6 +176,22 @@ fuzz: ## Fuzz every parser for a minute each; needs a nightly toolchain and carg
 	    cargo +nightly fuzz run --fuzz-dir fuzz $$target -- -max_total_time=60
 	done
 
+# BENCH=door,slack measures only these sections, and briefly; BENCH_BESIDE=DIRECTORY other modules beside.
+.PHONY: bench
+bench: wasm $(fetched_envoy) $(TOOLS)/nginx/versions ## Lockgate beside what people run today: time, CPU, memory
+	@cargo build --quiet --release --package lockgate
+	cargo build --quiet --release --package lockgate-bench
+	export BENCH="$(BENCH)" BENCH_ROUNDS="$(BENCH_ROUNDS)" BENCH_BESIDE="$(BENCH_BESIDE)"
+	export BENCH_OUT="$(if $(BENCH),target/bench,bench/results)"
+	target/release/lockgate-bench
+
+.PHONY: bench-quick
+bench-quick: ## The same for the targets alone, in three minutes
+	@$(MAKE) --no-print-directory bench BENCH=cold-start,door,slack,lone,memory
+
+$(TOOLS)/nginx/versions: bench/contenders/fetch-nginx.sh
+	@$< $(@D)
+
 .PHONY: toolchain
 toolchain:
 	@command -v cargo > /dev/null || { echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
