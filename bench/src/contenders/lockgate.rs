@@ -73,12 +73,11 @@ impl Kit {
     /// Envoy on what the tool renders for a deployment.
     pub(crate) fn lockgate(&self, deployment: &Deployment) -> Result<Recipe> {
         let (address, admin) = (free_address()?, free_address()?);
-        let environment = self.environment(deployment, address.port(), admin.port())?;
-        let mut yaml = self.render(&environment)?;
+        let mut environment = self.environment(deployment, address.port(), admin.port())?;
         if deployment.separate {
-            yaml = separated(&yaml, self.directory(deployment))?;
+            environment.push(("LOCKGATE_SEPARATE_MODULES".to_owned(), "true".to_owned()));
         }
-        let file = self.write("lockgate.yaml", &yaml)?;
+        let file = self.write("lockgate.yaml", &self.render(&environment)?)?;
         Ok(self.envoy(&deployment.name(), &file, address, deployment.workers, environment))
     }
 
@@ -185,22 +184,4 @@ fn with_routes(routes: usize) -> Result<String> {
     let routes = config["routes"].as_array_mut().ok_or("the shipped configuration has no routes")?;
     routes.splice(0..0, more);
     Ok(config.to_string())
-}
-
-/// A rendered configuration in which each filter's code is a module of its own. The plugin of
-/// `oidc-back-channel` is in `oidc.wasm`.
-fn separated(yaml: &str, directory: &Path) -> Result<String> {
-    let mut tree: Value = serde_norway::from_str(yaml)?;
-    let filters = tree
-        .pointer_mut(super::native::HTTP_FILTERS)
-        .and_then(Value::as_array_mut)
-        .ok_or("what is rendered has no HTTP filters")?;
-    for filter in filters {
-        let Some(config) = filter.pointer_mut("/typed_config/config") else { continue };
-        let root = config["root_id"].as_str().unwrap_or_default().to_owned();
-        let module = root.strip_suffix("-back-channel").unwrap_or(&root);
-        let file = directory.join(format!("{module}.wasm"));
-        config["vm_config"]["code"]["local"]["filename"] = file.to_string_lossy().into();
-    }
-    Ok(serde_norway::to_string(&tree)?)
 }

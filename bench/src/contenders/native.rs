@@ -15,10 +15,6 @@ use crate::tokens::{CLIENT_ID, DOMAIN, PROGRAM};
 
 const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 
-/// Where the filters of a rendered configuration are.
-pub(super) const HTTP_FILTERS: &str =
-    "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
-
 /// What stands in the place of Lockgate's guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
