@@ -269,6 +269,22 @@ fn it_is_ready_when_the_token_is_there() {
     assert_eq!(gateway.send(Request::get("/_lockgate/readyx")).status, 200);
 }
 
+#[test]
+fn few_probes_wait_and_the_others_are_answered_at_once() {
+    let said = Said::new();
+    said.set(Answer::Hold);
+    let gateway = start(&said, &plain());
+    let probes: Vec<_> = (0..100).map(|_| gateway.open(Request::get("/_lockgate/ready"))).collect();
+    let waiting = probes.iter().filter(|probe| probe.response().is_none()).count();
+    assert_eq!(waiting, 8);
+    for probe in &probes {
+        assert_eq!(probe.wait().status, 503);
+    }
+    said.answer.replace(None);
+    advance(&said, &gateway, 5);
+    assert_eq!(gateway.send(Request::get("/_lockgate/ready")).status, 200, "those that left are not counted");
+}
+
 /// A key for tests; no account has it.
 const KEY: &str = include_str!("../../../wasm-test/e2e/fixtures/keys/rsa-1.pem");
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::event::Event;
 use crate::host::Level;
-use crate::runtime::{Runtime, Story};
+use crate::runtime::{Counted, Runtime, Story};
 
 /// How often a value that is there may be fetched anew because somebody doubts it. An attacker chooses
 /// unknown key ids and wrong signatures, so this bounds what they can make us ask for.
@@ -166,7 +166,7 @@ impl<T: Clone + 'static> Shared<T> {
         if turn >= deadline || state.waiting.get() >= state.throttle.may_wait {
             return false;
         }
-        let waiting = Waiting::new(state);
+        let waiting = Counted::new(&state.waiting);
         state.runtime.sleep(turn).await;
         drop(waiting);
         state.runtime.host().now_ms() >= turn
@@ -214,21 +214,5 @@ impl<T: Clone + 'static> Shared<T> {
         if let Some(event) = state.in_flight.take() {
             event.settle(&state.runtime, ());
         }
-    }
-}
-
-/// Counts a stream for as long as it waits; one that is destroyed drops it.
-struct Waiting<'a>(&'a Cell<usize>);
-
-impl<'a> Waiting<'a> {
-    fn new<T>(state: &'a State<T>) -> Self {
-        state.waiting.set(state.waiting.get() + 1);
-        Self(&state.waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
     }
 }

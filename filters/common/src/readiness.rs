@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::flow::{Filter, Stream, Verdict};
 use crate::host::Map;
 use crate::http::Refusal;
+use crate::runtime::Counted;
 
 /// What a filter that is ready leaves, with its name behind; the route that says so asks for all of them.
 const MARK: &str = "lockgate_ready_";
@@ -21,13 +22,17 @@ const PATIENCE_MS: u64 = 800;
 /// How often it looks, in milliseconds.
 const LOOK_MS: u64 = 20;
 
+/// Probes that may wait at once: anybody can send one, and whoever waits takes a place from other requests.
+const MAX_PROBES: usize = 8;
+
 /// What becomes of a request that asks whether the proxy is ready.
 pub(crate) async fn answer(filter: Rc<dyn Filter>, stream: Stream) -> Verdict {
     let runtime = stream.runtime();
     let deadline = runtime.host().now_ms() + PATIENCE_MS;
+    let _waiting = Counted::new(&runtime.probes);
     while !filter.is_ready() {
         let now = runtime.host().now_ms();
-        if now >= deadline || runtime.is_crowded() {
+        if now >= deadline || runtime.probes.get() > MAX_PROBES {
             return Verdict::Refuse(NOT_READY);
         }
         runtime.sleep(now + LOOK_MS).await;

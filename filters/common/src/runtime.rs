@@ -60,6 +60,8 @@ pub struct Runtime {
     deadlines: RefCell<Vec<(u64, Owner)>>,
     metrics: Metrics,
     ready_path: RefCell<Option<String>>,
+    /// Probes that wait for what they have fetched.
+    pub(crate) probes: Cell<usize>,
 }
 
 /// Who waits.
@@ -90,6 +92,7 @@ impl Runtime {
             deadlines: RefCell::default(),
             metrics: Metrics::new(filter),
             ready_path: RefCell::default(),
+            probes: Cell::new(0),
         })
     }
 
@@ -330,6 +333,22 @@ impl Runtime {
         if !self.ticking.replace(true) {
             self.host.set_tick(TICK_MS);
         }
+    }
+}
+
+/// Counts its holder for as long as it lives; a stream that is destroyed drops it.
+pub(crate) struct Counted<'a>(&'a Cell<usize>);
+
+impl<'a> Counted<'a> {
+    pub(crate) fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
