@@ -36,12 +36,16 @@ export ENVOY TERRAFORM
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: wasm tool $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Build everything and run it on this machine, rebuilding when a file changes
 	export OIDC_PROVIDER=$(OIDC_PROVIDER)
 	exec target/debug/lockgate dev --watch filters --watch envoy --rebuild "make --no-print-directory wasm"
+
+# What an example needs besides is a prerequisite of its own: example-zapier: some/file
+example-%: wasm tool $(fetched_envoy) ## Run one of envoy/examples: example-zapier, example-user-pools, …
+	exec envoy/examples/$*/run
 
 .PHONY: test
 test: lint unit e2e container-test ## Every test: lints, pure functions, the simulated host, real Envoy with real clients, the container
