@@ -29,7 +29,7 @@ PYTHON := $(CURDIR)/$(TOOLS)/slack/bin/python
 OIDC_PROVIDER := $(CURDIR)/$(TOOLS)/oidc-mock/bin/oidc-provider-mock
 EMULATOR := /usr/lib/google-cloud-sdk/platform/pubsub-emulator/bin/cloud-pubsub-emulator
 QUEUE_TESTS := slack form wal playback dead_letters secrets correlation attacks_j_wal
-MODULES := oidc slack-signature form-to-json pubsub-enqueue pubsub-playback upstream-identity log log-identity lockgate
+MODULES := oidc slack-signature form-to-json pubsub-enqueue pubsub-playback upstream-identity inverting-proxy log log-identity lockgate
 WASM := target/wasm32-wasip1/wasm/lockgate_bundle.wasm
 
 export ENVOY TERRAFORM

@@ -20,6 +20,8 @@ const FILTERS: &[Definition] = &[
     pubsub_enqueue::FILTER,
     #[cfg(feature = "upstream-identity")]
     upstream_identity::FILTER,
+    #[cfg(feature = "inverting-proxy")]
+    inverting_proxy::FILTER,
 ];
 
 proxy_wasm::main! {{

@@ -46,6 +46,9 @@ pub enum Verdict {
     ContinueThen(Story<()>),
     /// Answered here, as the sender wants it.
     Reply(Reply),
+    /// Answered here, and this is told as the answer comes back through the filter, which may then change
+    /// its headers. It does not wait for anything.
+    ReplyThen(Reply, Story<()>),
     /// Refused: answered, logged and counted.
     Refuse(Refusal),
     /// Refused, logged and counted like any other, but answered as a page or with a challenge.
@@ -248,9 +251,6 @@ impl Flow {
         // proxy (deadline of the route), so its story must not go on.
         self.story.replace(None);
         self.phase.set(Phase::Response);
-        if self.answered.get() {
-            return Step::Continue;
-        }
         let response = self.response.take();
         self.story.replace(response.map(|response| -> Story<Verdict> {
             Box::pin(async move {
@@ -313,6 +313,10 @@ impl Flow {
                 return Step::Continue;
             }
             Verdict::Reply(reply) => reply,
+            Verdict::ReplyThen(reply, response) => {
+                self.response.replace(Some(response));
+                reply
+            }
             Verdict::Refuse(refusal) => {
                 self.report(&refusal);
                 refusal.reply()

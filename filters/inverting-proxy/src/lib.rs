@@ -1,0 +1,19 @@
+//! The proxy's side of the protocol of google/inverting-proxy: a request waits here until the agent beside
+//! its backend fetches it, and is answered with what the agent brings back. Everything is plain HTTP that
+//! the agent begins, so it passes fronts that pass nothing else.
+
+pub mod config;
+pub mod flow;
+pub mod parked;
+pub mod sole_worker;
+pub mod wire;
+
+use lockgate_common::flow::Definition;
+
+/// The filter, for a module.
+pub const FILTER: Definition = Definition {
+    name: "inverting-proxy",
+    sections: &["limits"],
+    counters: &[&["parked"], &["fetched"], &["answered"], &["left"]],
+    configure: flow::InvertingProxy::configure,
+};
