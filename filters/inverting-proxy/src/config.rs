@@ -101,7 +101,9 @@ fn served(document: &Fields<'_>, rules: &[(Match, Settings)]) -> Result<(), Conf
 /// An id as it stands in a header and in a log line.
 fn is_backend_id(name: &str) -> bool {
     (1..=100).contains(&name.len())
-        && name.bytes().all(|byte| is_token_byte(byte) && (byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
+        && name
+            .bytes()
+            .all(|byte| is_token_byte(byte) && (byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
 }
 
 /// The property by which a filter says that it let a request pass.

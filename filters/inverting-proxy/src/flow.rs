@@ -152,12 +152,7 @@ impl InvertingProxy {
     }
 
     /// Waits until there are requests, and answers with their ids; with none once the time is over.
-    async fn pending(
-        &self,
-        stream: &Stream,
-        settings: &Settings,
-        backend: &str,
-    ) -> Result<Verdict, Refusal> {
+    async fn pending(&self, stream: &Stream, settings: &Settings, backend: &str) -> Result<Verdict, Refusal> {
         let (runtime, host) = (stream.runtime(), stream.host());
         let deadline = host.now_ms() + settings.poll_ms;
         let _poll = self.exchange.poll(backend, runtime).map_err(|_| BUSY)?;
@@ -266,10 +261,7 @@ fn relayed(stream: Stream, response: Response) -> Verdict {
         out.push("content-length", decimal(body.len() as u64).as_bytes());
     }
     let reply = Reply { status: 200, headers: Vec::new(), body };
-    Verdict::ReplyThen(
-        reply,
-        Box::pin(async move { stream.host().set_headers(Map::Response, &out) }),
-    )
+    Verdict::ReplyThen(reply, Box::pin(async move { stream.host().set_headers(Map::Response, &out) }))
 }
 
 fn decimal(number: u64) -> String {
@@ -305,14 +297,16 @@ const NO_RANDOMNESS: Refusal =
 const NOT_PLAIN: Refusal =
     Refusal { status: 400, reason: "bad_target", sentence: "This request cannot be passed on." };
 
-const GRPC: Refusal =
-    Refusal { status: 501, reason: "grpc", sentence: "gRPC does not pass this proxy." };
+const GRPC: Refusal = Refusal { status: 501, reason: "grpc", sentence: "gRPC does not pass this proxy." };
 
 const TOO_LARGE: Refusal =
     Refusal { status: 413, reason: "too_large", sentence: "The body is larger than this address takes." };
 
-const NO_AGENT: Refusal =
-    Refusal { status: 503, reason: "no_agent", sentence: "The service behind this address is not connected." };
+const NO_AGENT: Refusal = Refusal {
+    status: 503,
+    reason: "no_agent",
+    sentence: "The service behind this address is not connected.",
+};
 
 const BUSY: Refusal =
     Refusal { status: 503, reason: "busy", sentence: "Too many requests wait. Please send it again." };
@@ -341,11 +335,17 @@ const RESPONSE_TOO_LARGE: Refusal = Refusal {
     sentence: "The answer of the service behind this address is too large.",
 };
 
-const NO_BACKEND_ID: Refusal =
-    Refusal { status: 400, reason: "no_backend_id", sentence: "X-Inverting-Proxy-Backend-ID must be there once." };
+const NO_BACKEND_ID: Refusal = Refusal {
+    status: 400,
+    reason: "no_backend_id",
+    sentence: "X-Inverting-Proxy-Backend-ID must be there once.",
+};
 
-const NO_REQUEST_ID: Refusal =
-    Refusal { status: 400, reason: "no_request_id", sentence: "X-Inverting-Proxy-Request-ID must be there once." };
+const NO_REQUEST_ID: Refusal = Refusal {
+    status: 400,
+    reason: "no_request_id",
+    sentence: "X-Inverting-Proxy-Request-ID must be there once.",
+};
 
 const OTHER_BACKEND: Refusal =
     Refusal { status: 403, reason: "other_backend", sentence: "You are no agent of this backend." };
@@ -356,8 +356,11 @@ const NO_CALL: Refusal =
 const WRONG_METHOD: Refusal =
     Refusal { status: 405, reason: "wrong_method", sentence: "This method is not for this address." };
 
-const UNKNOWN_REQUEST: Refusal =
-    Refusal { status: 404, reason: "unknown_request", sentence: "No such request waits, or it was fetched before." };
+const UNKNOWN_REQUEST: Refusal = Refusal {
+    status: 404,
+    reason: "unknown_request",
+    sentence: "No such request waits, or it was fetched before.",
+};
 
 const NOT_A_RESPONSE: Refusal =
     Refusal { status: 400, reason: "not_a_response", sentence: "This is not a whole HTTP response." };

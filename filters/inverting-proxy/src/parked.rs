@@ -143,12 +143,8 @@ impl Exchange {
     pub fn new(limits: Limits, mut backends: Vec<String>, now_ms: u64) -> Rc<Self> {
         backends.sort();
         backends.dedup();
-        let backend = |id| Backend {
-            id,
-            polls: Cell::new(0),
-            seen_ms: Cell::new(now_ms),
-            arrival: RefCell::default(),
-        };
+        let backend =
+            |id| Backend { id, polls: Cell::new(0), seen_ms: Cell::new(now_ms), arrival: RefCell::default() };
         Rc::new(Self {
             limits,
             backends: backends.into_iter().map(backend).collect(),
@@ -165,9 +161,8 @@ impl Exchange {
 
     /// Whether an agent of the backend asks for requests, or did a moment ago.
     pub fn has_agent(&self, backend: &str, now_ms: u64) -> bool {
-        self.backend(backend).is_some_and(|backend| {
-            backend.polls.get() > 0 || now_ms < backend.seen_ms.get() + AGENT_GONE_MS
-        })
+        self.backend(backend)
+            .is_some_and(|backend| backend.polls.get() > 0 || now_ms < backend.seen_ms.get() + AGENT_GONE_MS)
     }
 
     /// Lets a request wait, for as long as the ticket is held, and tells the agents that wait for one.

@@ -113,7 +113,9 @@ pub fn response(bytes: &[u8], to_head: bool) -> Option<Response> {
 fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&str, &[u8])> {
     let named = |name: &str| {
         headers.iter().filter(|(other, _)| *other == "connection").any(|(_, value)| {
-            value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+            value
+                .split(|byte| *byte == b',')
+                .any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
         })
     };
     headers.iter().filter(move |(name, _)| !HOP_BY_HOP.contains(name) && !named(name))
