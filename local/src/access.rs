@@ -13,6 +13,9 @@ use crate::status::ApiError;
 /// Seconds; Google's access tokens live for one hour.
 pub(crate) const LIFETIME_SECONDS: u64 = 3600;
 
+/// How Google's begin. A token without it would be taken for one that its receiver can read.
+const PREFIX: &str = "ya29.";
+
 const KEY_FILE: &str = "access-token-key";
 const KEY_BYTES: usize = 32;
 
@@ -36,7 +39,20 @@ impl AccessTokens {
 
     pub(crate) fn issue(&self, account: &str) -> Result<String, KeyError> {
         let claims = Claims::create(Duration::from_secs(LIFETIME_SECONDS)).with_subject(account);
-        Ok(self.key.authenticate(claims)?)
+        Ok(format!("{PREFIX}{}", self.key.authenticate(claims)?))
+    }
+
+    /// Whose a token is, and when it ends, in seconds since 1970; none for one that is not good.
+    pub(crate) fn holder(&self, token: &str) -> Option<(String, u64)> {
+        let options = VerificationOptions {
+            time_tolerance: Some(Duration::from_secs(0)),
+            // A clock that was set back since a token was issued is no reason to refuse it.
+            accept_future: true,
+            ..Default::default()
+        };
+        let token = token.strip_prefix(PREFIX)?;
+        let claims = self.key.verify_token::<NoCustomClaims>(token, Some(options)).ok()?;
+        Some((claims.subject?, claims.expires_at?.as_secs()))
     }
 
     /// Refuses a request that does not carry exactly one valid access token.
@@ -46,16 +62,7 @@ impl AccessTokens {
             return Err(ApiError::unauthenticated());
         };
         let token = value.to_str().ok().and_then(bearer).ok_or_else(ApiError::unauthenticated)?;
-        let options = VerificationOptions {
-            time_tolerance: Some(Duration::from_secs(0)),
-            // A clock that was set back since a token was issued is no reason to refuse it.
-            accept_future: true,
-            ..Default::default()
-        };
-        match self.key.verify_token::<NoCustomClaims>(token, Some(options)) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ApiError::unauthenticated()),
-        }
+        self.holder(token).map(|_| ()).ok_or_else(ApiError::unauthenticated)
     }
 }
 
@@ -90,6 +97,7 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         let other = AccessTokens::load(elsewhere.path()).unwrap();
         let foreign = format!("Bearer {}", other.issue("a@example.com").unwrap());
+        let unmarked = good.replace(PREFIX, "");
         let expired = tokens.key.authenticate(Claims::create(Duration::from_secs(0))).unwrap();
         for refused in [
             vec![],
@@ -98,7 +106,8 @@ mod tests {
             vec!["Bearer x.y.z"],
             vec![good.trim_start_matches("Bearer ")],
             vec![good.as_str(), good.as_str()],
-            vec![&format!("Bearer {expired}")],
+            vec![unmarked.as_str()],
+            vec![&format!("Bearer {PREFIX}{expired}")],
         ] {
             assert!(tokens.check(&with(&refused)).is_err(), "{refused:?}");
         }

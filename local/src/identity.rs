@@ -40,7 +40,7 @@ pub fn id_token_claims(issuer: &str, audience: &str, email: &str, issued_at: i64
 }
 
 /// A stand-in for the 21-digit number by which Google knows a service account.
-fn account_number(email: &str) -> String {
+pub(crate) fn account_number(email: &str) -> String {
     format!("1{:020}", crc32c::crc32c(email.as_bytes()))
 }
 

@@ -16,6 +16,7 @@ mod secrets;
 mod server;
 mod status;
 mod store;
+mod tokeninfo;
 
 pub use identity::id_token_claims;
 pub use keys::{KeyError, Signer};

@@ -24,7 +24,7 @@ use crate::pubsub::PubSub;
 use crate::secrets::Secrets;
 use crate::status::{self, ApiError, json_body};
 use crate::store::{Store, StoreError};
-use crate::{api, exchange, metadata};
+use crate::{api, exchange, metadata, tokeninfo};
 
 /// Connections that wait to be accepted; what the kernel allows may be less.
 const BACKLOG: u32 = 1024;
@@ -198,6 +198,7 @@ fn routes(services: Services) -> Router {
         .route("/oauth2/v3/certs", get(key_set))
         .route("/.well-known/openid-configuration", get(discovery))
         .route(exchange::PATH, post(exchange::exchange))
+        .route(tokeninfo::PATH, post(tokeninfo::tokeninfo))
         .nest("/computeMetadata/v1", metadata::routes(&services))
         .fallback(api::serve)
         .with_state(services)

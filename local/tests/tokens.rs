@@ -142,3 +142,25 @@ async fn the_issuer_is_the_public_base() {
     assert_eq!(claims.issuer.as_deref(), Some("https://issuer.example"));
     google.stop().await;
 }
+
+#[tokio::test]
+async fn tokeninfo_says_whose_an_access_token_is() {
+    let state = state_dir();
+    let google = Google::start(state.path()).await;
+    let api = &google.api;
+    let answer = api.send(Method::GET, &format!("{ACCOUNT}/token"), &[FLAVOR], "").await;
+    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("ya29."), "{token}");
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let asked = |token: String| async move {
+        api.send(Method::POST, "/tokeninfo", &[form], format!("access_token={token}")).await
+    };
+    let said = asked(token.clone()).await.json();
+    assert_eq!(said["email"], "lockgate@lockgate-local.iam.gserviceaccount.com");
+    assert_eq!(said["email_verified"], "true");
+    assert_eq!(said["aud"].as_str().unwrap().len(), 21);
+    for wrong in [token.replace("ya29.", ""), format!("{token}x"), String::new()] {
+        assert_eq!(asked(wrong.clone()).await.status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+    google.stop().await;
+}

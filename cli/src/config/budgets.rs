@@ -16,6 +16,8 @@ const PUBSUB_MESSAGE: u64 = 10_000_000;
 pub struct Limits {
     /// Largest body that is enqueued or checked, in bytes.
     pub body: u64,
+    /// Largest answer that an agent may bring, in bytes.
+    pub response: u64,
     /// Largest block of request headers, in KiB.
     pub headers_kib: u64,
     /// Most request headers.
@@ -82,6 +84,7 @@ impl Budgets {
 #[serde(deny_unknown_fields, expecting = "an object such as {body: 1MiB}")]
 pub(super) struct RawLimits {
     body: Option<Size>,
+    response: Option<Size>,
     headers: Option<Size>,
     header_count: Option<Count>,
     connections: Option<Count>,
@@ -92,6 +95,7 @@ impl RawLimits {
     pub(super) fn resolve(self, problems: &mut Problems) -> Limits {
         let limits = Limits {
             body: self.body.map_or(1 << 20, |size| size.0),
+            response: self.response.map_or(8 << 20, |size| size.0),
             headers_kib: self.headers.map_or(60, |size| size.0 / 1024),
             header_count: self.header_count.map_or(256, |count| count.0),
             connections: self.connections.map_or(4096, |count| count.0),
@@ -120,6 +124,12 @@ impl RawLimits {
             "limits.body",
             format!("{} bytes", limits.body),
             "at most what still fits Pub/Sub's 10 MB together with the headers in base64, for example 6MiB",
+        );
+        check(
+            limits.response <= 32 << 20,
+            "limits.response",
+            format!("{} bytes", limits.response),
+            "at most 32MiB, for example 8MiB",
         );
         check(
             limits.heap >= 16 * limits.connection_buffer().min(PUBSUB_MESSAGE),

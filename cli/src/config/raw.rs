@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::adapter::RawAdapter;
 use super::budgets::{RawBudgets, RawLimits};
 use super::cors::RawCors;
+use super::invert::RawInvert;
 use super::matching::RawMatch;
 use super::mesh::RawMesh;
 use super::scalars::{Count, Flag, Span, StatusSet};
@@ -115,6 +116,7 @@ pub(super) struct RawRoute {
     pub(super) deny: Option<Vec<RawWho>>,
     pub(super) forward_token: Option<Flag>,
     pub(super) cors: Option<RawCors>,
+    pub(super) invert: Option<RawInvert>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

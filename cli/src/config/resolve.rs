@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::interpolate::Variables;
+use super::invert::RawInvert;
 use super::log_format::LogFormat;
 use super::problem::{Problem, Problems};
 use super::raw::{Raw, RawServices, RawSlack, RawUpstream};
@@ -13,7 +14,7 @@ use super::resolved::{Config, Guard, Services, Slack, Upstream};
 use super::secret::SecretName;
 use super::upstream_identity::IdentityHeader;
 use super::url::{PublicUrl, Scheme, Url};
-use super::{Environment, log, mesh, routes, seconds, sign_in, upstream_identity};
+use super::{Environment, invert, log, mesh, routes, seconds, sign_in, upstream_identity};
 
 /// What resolving needs beside the file.
 pub(super) struct Context<'a> {
@@ -82,7 +83,9 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     let limits = raw.limits.resolve(&mut problems);
     let budgets =
         raw.budgets.resolve(raw.upstream.as_ref().and_then(|upstream| upstream.timeout), &mut problems);
-    let upstream = problems.keep(upstream(raw.upstream, context));
+    // Where agents fetch what clients send, there may be nothing else behind.
+    let inverts = raw.routes.iter().any(|route| route.invert.as_ref().is_some_and(RawInvert::is_client));
+    let upstream = problems.keep(upstream(raw.upstream, inverts && raw.log.is_none(), context));
     let services = services(raw.services, &mut problems);
     let log_format = problems.keep(LogFormat::of(context.environment)).unwrap_or(LogFormat::Plain);
     // A group with a problem is meant to be there: its routes are no further problem.
@@ -93,7 +96,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     let log = log::resolve(raw.log, context, &mut problems);
     let has_log = log.is_some() || problems.count() > before;
     let before = problems.count();
-    let upstream_url = upstream.as_ref().map(|upstream| &upstream.url);
+    let upstream_url = upstream.as_ref().and_then(|upstream| upstream.url.as_ref());
     let sign_in = sign_in::resolve(raw.sign_in, address, upstream_url, context, &mut problems);
     if let (Some(sign_in), Some(log)) = (&sign_in, &log) {
         sign_in::check_push_audience(sign_in, log, &mut problems);
@@ -107,6 +110,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     };
     let groups = routes::Groups { slack: has_slack, log: has_log, door };
     let routes = routes::resolve(raw.routes, &groups, context, &mut problems);
+    invert::check(&routes, &limits, &mut problems);
     let identity = upstream.as_ref().and_then(|upstream| upstream.identity.as_ref());
     if identity.is_some_and(|identity| identity.header == IdentityHeader::Authorization)
         && let Some(index) = routes.iter().position(|route| route.guard.forwards_token())
@@ -123,6 +127,20 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
         problems.push(sign_in::nobody());
     }
     let mesh = mesh::resolve(raw.mesh, address, upstream_url, context, &mut problems);
+    if let Some(index) = routes.iter().position(|route| route.invert.is_some())
+        && mesh.is_some()
+    {
+        let expected = "expected none beside mesh, whose proxies have several workers";
+        problems.push(Problem::new(&format!("routes[{index}].invert"), expected));
+    }
+    let asserts_to_nobody = sign_in
+        .as_ref()
+        .and_then(|sign_in| sign_in.assertion.as_ref())
+        .is_some_and(|it| it.audience.is_empty());
+    if upstream.as_ref().is_some_and(|upstream| upstream.url.is_none()) && asserts_to_nobody {
+        let message = "is missing; expected for whom it is, for example https://my-service.example.com";
+        problems.push(Problem::new("sign_in.assertion.audience", message));
+    }
     let config =
         listen.zip(admin).zip(upstream).zip(services).map(|(((listen, admin), upstream), services)| Config {
             listen,
@@ -167,9 +185,12 @@ fn public_url(text: Option<String>) -> Result<Option<Url>, Problem> {
     if fine { Ok(Some(url)) } else { Err(Problem::given("public_url", url, expected)) }
 }
 
-fn upstream(raw: Option<RawUpstream>, context: &Context<'_>) -> Result<Upstream, Problem> {
+fn upstream(raw: Option<RawUpstream>, optional: bool, context: &Context<'_>) -> Result<Upstream, Problem> {
     let example = "https://my-service-abc123-ew.a.run.app";
     let (url, identity) = raw.map_or((None, None), |upstream| (upstream.url, upstream.identity));
+    if url.is_none() && optional {
+        return Ok(Upstream { url: None, identity: None });
+    }
     let text = context.required("upstream.url", url, example)?;
     let expected = "the service's address without a path, for example https://my-service-abc123-ew.a.run.app";
     let url = Url::parse("upstream.url", &text, expected)?;
@@ -177,7 +198,7 @@ fn upstream(raw: Option<RawUpstream>, context: &Context<'_>) -> Result<Upstream,
         return Err(Problem::given("upstream.url", url, expected));
     }
     let identity = identity.map(|raw| upstream_identity::resolve(raw, context)).transpose()?;
-    Ok(Upstream { url, identity: identity.flatten() })
+    Ok(Upstream { url: Some(url), identity: identity.flatten() })
 }
 
 fn services(raw: RawServices, problems: &mut Problems) -> Option<Services> {

@@ -8,6 +8,7 @@ use super::access::Access;
 use super::adapter::Adapter;
 use super::budgets::{Budgets, Limits};
 use super::cors::Cors;
+use super::invert::{Client, Invert};
 use super::log_format::LogFormat;
 use super::matching::Match;
 use super::mesh::Mesh;
@@ -55,8 +56,8 @@ pub struct Config {
 /// The service behind.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// Without a path.
-    pub url: Url,
+    /// Without a path; absent where an agent fetches every request.
+    pub url: Option<Url>,
     /// Absent unless its group is set.
     pub identity: Option<UpstreamIdentity>,
 }
@@ -159,6 +160,8 @@ pub struct Route {
     pub enqueue: Option<Enqueue>,
     /// Which other origins' pages may call it.
     pub cors: Option<Cors>,
+    /// An agent fetches its requests, or it is the agent's.
+    pub invert: Option<Invert>,
 }
 
 /// Who may come in.
@@ -227,6 +230,25 @@ impl Config {
         let url = self.public_url.as_ref().filter(|url| url.scheme == Scheme::Http)?;
         self.sign_in.as_ref()?.login.as_ref()?;
         Some(format!("public_url is {url}: session cookies are not Secure, which is for this machine alone"))
+    }
+
+    /// Whether requests wait for agents, who must meet them in one worker.
+    pub fn inverts(&self) -> bool {
+        self.routes.iter().any(|route| route.invert.is_some())
+    }
+
+    /// The routes whose requests wait for agents.
+    pub fn inverted(&self) -> impl Iterator<Item = &Client> {
+        self.routes.iter().filter_map(|route| match &route.invert {
+            Some(Invert::Client(client)) => Some(client),
+            Some(Invert::Agent(_)) | None => None,
+        })
+    }
+
+    /// What Envoy must be able to hold of one request while a filter reads it, in bytes.
+    pub fn connection_buffer(&self) -> u64 {
+        let response = if self.inverts() { self.limits.response + 4_096 } else { 0 };
+        self.limits.connection_buffer().max(response.next_multiple_of(4_096))
     }
 
     /// The environment variables that the filters read, sorted. Every plugin gets the same list,

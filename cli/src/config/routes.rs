@@ -173,7 +173,14 @@ fn route(raw: RawRoute, field: &str, door: &Door, context: &Context<'_>) -> Resu
     };
     let adapter =
         raw.adapter.map(|adapter| adapter.resolve(&at("adapter"), context.directory)).transpose()?;
-    Ok(Route { name, matching, guard, adapter, enqueue, cors })
+    let invert = raw.invert.map(|invert| invert.resolve(&at("invert"), &guard)).transpose()?;
+    if invert.is_some() && (enqueue.is_some() || adapter.is_some()) {
+        return Err(Problem::new(&at("invert"), "expected neither enqueue nor adapter beside it"));
+    }
+    if invert.is_some() && matches!(door, Door::Closed) {
+        return Err(Problem::new(&at("invert"), "needs sign_in, by which the agent is known"));
+    }
+    Ok(Route { name, matching, guard, adapter, enqueue, cors, invert })
 }
 
 fn reserved(matching: &Match) -> bool {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::plugins::calls_plain_http;
 use super::typed;
-use crate::config::{Config, Scheme};
+use crate::config::{Config, Scheme, Url};
 
 /// The service behind.
 pub(super) const UPSTREAM: &str = "upstream";
@@ -17,10 +17,9 @@ const CALLOUT_HTTPS: &str = "callout_https";
 const CALLOUT_HTTP: &str = "callout_http";
 
 pub(super) fn clusters(config: &Config) -> Vec<Value> {
-    let mut clusters = vec![
-        upstream(config),
-        json!({"name": REFUSED, "type": "STATIC", "load_assignment": {"cluster_name": REFUSED}}),
-    ];
+    let refused = json!({"name": REFUSED, "type": "STATIC", "load_assignment": {"cluster_name": REFUSED}});
+    let upstream = config.upstream.url.as_ref().map(|url| upstream(config, url));
+    let mut clusters: Vec<Value> = upstream.into_iter().chain([refused]).collect();
     if config.slack.is_some()
         || config.log.is_some()
         || config.sign_in.is_some()
@@ -45,8 +44,7 @@ fn callout(name: &str, connect_timeout: &str, ca_file: Option<&str>) -> Value {
     cluster
 }
 
-fn upstream(config: &Config) -> Value {
-    let url = &config.upstream.url;
+fn upstream(config: &Config, url: &Url) -> Value {
     let mut cluster = match url.ip() {
         Some(ip) => json!({
             "name": UPSTREAM,

@@ -22,10 +22,12 @@ pub(super) enum Filter {
     PubsubEnqueue,
     /// Shows the upstream who the proxy is. The last, so that it waits for nothing that is not sent on.
     UpstreamIdentity,
+    /// Has requests wait for an agent, and speaks to the agent. Nothing is sent on behind it.
+    InvertingProxy,
 }
 
 impl Filter {
-    const CHAIN: [Self; 7] = [
+    const CHAIN: [Self; 8] = [
         Self::BackChannelLogout,
         Self::SlackSignature,
         Self::PubsubPlayback,
@@ -33,6 +35,7 @@ impl Filter {
         Self::FormToJsonRestored,
         Self::PubsubEnqueue,
         Self::UpstreamIdentity,
+        Self::InvertingProxy,
     ];
 
     /// Its name in the chain.
@@ -45,6 +48,7 @@ impl Filter {
             Self::FormToJsonRestored => "lockgate.form-to-json-restored",
             Self::PubsubEnqueue => "lockgate.pubsub-enqueue",
             Self::UpstreamIdentity => "lockgate.upstream-identity",
+            Self::InvertingProxy => "lockgate.inverting-proxy",
         }
     }
 
@@ -57,6 +61,7 @@ impl Filter {
             Self::FormToJson | Self::FormToJsonRestored => "form-to-json",
             Self::PubsubEnqueue => "pubsub-enqueue",
             Self::UpstreamIdentity => "upstream-identity",
+            Self::InvertingProxy => "inverting-proxy",
         }
     }
 
@@ -92,6 +97,8 @@ impl Filter {
             | Self::FormToJson
             | Self::FormToJsonRestored
             | Self::PubsubEnqueue => "lockgate.log",
+            // Whoever waits in it would be stranded by another's trap.
+            Self::InvertingProxy => "lockgate.inverting-proxy",
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn listener(config: &Config, modules: &Modules) -> Value {
     json!({
         "name": "main",
         "address": address(config.listen),
-        "per_connection_buffer_limit_bytes": config.limits.connection_buffer(),
+        "per_connection_buffer_limit_bytes": config.connection_buffer(),
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",
             "typed_config": connection_manager(config, modules),

@@ -18,6 +18,9 @@ const BUNDLES: [(&str, &[&str]); 4] = [
 /// The module with every filter.
 const ALL: &str = "lockgate";
 
+/// The filter that is in no bundle.
+const ALONE: &str = "inverting-proxy";
+
 /// Two filters that are always in one.
 const OIDC: &str = "oidc";
 
@@ -52,10 +55,12 @@ impl Modules {
     }
 
     fn module<'a>(&self, filters: &BTreeSet<&str>, filter: &'a str) -> &'a str {
-        let holds = |held: &[&str]| filters.iter().all(|filter| held.contains(filter));
+        let bundled = || filters.iter().filter(|filter| **filter != ALONE);
+        let holds = |held: &[&str]| bundled().all(|filter| held.contains(filter));
         match filter {
+            ALONE => ALONE,
             "oidc-back-channel" if self.separate => OIDC,
-            alone if self.separate || filters.len() == 1 => alone,
+            alone if self.separate || bundled().count() == 1 => alone,
             _ => BUNDLES.iter().find(|(_, held)| holds(held)).map_or(ALL, |(name, _)| *name),
         }
     }

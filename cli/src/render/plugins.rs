@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::filters::Filter;
 use super::{IDENTITY, READY, door};
 use crate::config::{
-    Adapter, Config, Enqueue, Guard, HeaderPolicy, Log, Match, PathMatch, Reply, Rewrite, Route, Scheme,
-    SignIn, Signature, Slack, UpstreamIdentity, is_plain_http,
+    Adapter, Config, Enqueue, Guard, HeaderPolicy, Invert, Log, Match, PathMatch, Reply, Rewrite, Route,
+    Scheme, SignIn, Signature, Slack, UpstreamIdentity, is_plain_http,
 };
 
 /// No cluster has this name; a filter that calls a host without one logs it, and it says what to set.
@@ -24,7 +24,7 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
     if let (Filter::BackChannelLogout, Some(sign_in)) = (filter, &config.sign_in) {
         return door::back_channel(config, sign_in);
     }
-    let calls = !matches!(filter, Filter::FormToJson | Filter::FormToJsonRestored);
+    let calls = !matches!(filter, Filter::FormToJson | Filter::FormToJsonRestored | Filter::InvertingProxy);
     let mut plugin = Map::new();
     plugin.insert("version".to_owned(), 1.into());
     if calls {
@@ -41,6 +41,7 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
         Filter::FormToJsonRestored => log.iter().flat_map(|log| far_adapters(config, log)).collect(),
         Filter::PubsubEnqueue => log.iter().flat_map(|log| pubsub_enqueue(config, log)).collect(),
         Filter::UpstreamIdentity => config.upstream.identity.iter().map(upstream_identity).collect(),
+        Filter::InvertingProxy => config.routes.iter().filter_map(|route| inverted(config, route)).collect(),
     };
     plugin.insert("rules".to_owned(), rules.into());
     if filter.tells_ready() {
@@ -236,6 +237,27 @@ fn upstream_identity(identity: &UpstreamIdentity) -> Value {
         insert(&mut rule, "key", key.to_json());
     }
     rule
+}
+
+fn inverted(config: &Config, route: &Route) -> Option<Value> {
+    let mut rule = json!({"match": route.matching.to_json()});
+    let largest = match route.invert.as_ref()? {
+        Invert::Client(client) => {
+            insert(&mut rule, "backend", client.backend.as_str().into());
+            insert(&mut rule, "fetch_ms", milliseconds(client.fetch).into());
+            insert(&mut rule, "response_ms", milliseconds(client.response).into());
+            config.limits.body
+        }
+        Invert::Agent(backends) => {
+            insert(&mut rule, "agent_of", backends.clone().into());
+            config.limits.response
+        }
+    };
+    if matches!(route.guard, Guard::Oidc(_)) {
+        insert(&mut rule, "after", json!(["oidc"]));
+    }
+    insert(&mut rule, "max_body_bytes", largest.into());
+    Some(rule)
 }
 
 fn everything() -> Match {

@@ -14,7 +14,7 @@ use super::cors::{self, CORS};
 use super::filters::{Filter, GUARD, GUARD_READY};
 use super::matching::route_match;
 use super::{HEALTH, READY, door, typed};
-use crate::config::{Config, Guard, Match, PathMatch, Route, SignIn, seconds};
+use crate::config::{Config, Guard, Invert, Match, PathMatch, Route, SignIn, seconds};
 
 /// The table, and the filters that it uses.
 pub(super) fn table(config: &Config) -> (Vec<Value>, BTreeSet<Filter>) {
@@ -164,6 +164,7 @@ fn way_on(route: &Route, config: &Config) -> Option<Entry> {
             });
         }
         Guard::Push => return None,
+        _ if route.invert.is_some() => return None,
         Guard::Oidc(_) | Guard::Public if route.enqueue.is_some() => return None,
         // The guard lets nobody in.
         Guard::Oidc(_) if config.sign_in.is_none() => return None,
@@ -276,13 +277,17 @@ fn entry(route: &Route, config: &Config) -> Entry {
     };
     filters.extend(route.adapter.is_some().then_some(Filter::FormToJson));
     filters.extend(route.enqueue.is_some().then_some(Filter::PubsubEnqueue));
+    filters.extend(route.invert.is_some().then_some(Filter::InvertingProxy));
     // What is stored and answered here goes to the upstream when it is played back.
-    let goes_on = route.enqueue.is_none() || matches!(route.guard, Guard::Slack(_));
+    let goes_on =
+        (route.enqueue.is_none() && route.invert.is_none()) || matches!(route.guard, Guard::Slack(_));
     let closed = matches!(route.guard, Guard::Oidc(_)) && config.sign_in.is_none();
     let identified = goes_on && !closed && has_identity(config);
     filters.extend(identified.then_some(Filter::UpstreamIdentity));
     let admitted = matches!(route.guard, Guard::Oidc(_)) && config.sign_in.is_some();
-    let action = if is_answered_by_a_filter(route) || route.adapter.is_some() {
+    let action = if let Some(invert) = &route.invert {
+        waiting(invert, config)
+    } else if is_answered_by_a_filter(route) || route.adapter.is_some() {
         refused(budget)
     } else if admitted || identified {
         held()
@@ -326,6 +331,9 @@ const IDENTIFIED: &str = "lockgate_upstream_identity";
 /// takes 5 s, and a secret may have to be fetched before.
 const DOOR: Duration = Duration::from_secs(10);
 
+/// How long an agent's question for requests waits, unless the filter is told otherwise.
+const POLL: Duration = Duration::from_secs(30);
+
 fn with_marks(matching: &mut Value, names: &[&str]) {
     let marks: Vec<(&str, &str)> = names.iter().map(|&name| (name, "passed")).collect();
     with_values(matching, &marks);
@@ -352,6 +360,22 @@ fn refused(longest: Duration) -> (&'static str, Value) {
     )
 }
 
+/// Where a request waits for an agent, or an agent for a request: silent for longer than others may be.
+fn waiting(invert: &Invert, config: &Config) -> (&'static str, Value) {
+    let longest = match invert {
+        Invert::Client(client) => client.fetch + client.response,
+        // An agent begins to bring an answer once its backend has begun to give it.
+        Invert::Agent(_) => {
+            config.inverted().map(|client| client.response).max().unwrap_or_default().max(POLL)
+        }
+    };
+    let (kind, mut action) = refused(longest + DOOR);
+    if let Value::Object(action) = &mut action {
+        action.insert("idle_timeout".to_owned(), seconds(longest + DOOR).into());
+    }
+    (kind, action)
+}
+
 /// Where a request stands until filters that read no body have left their marks. Whether a connection may be
 /// upgraded is decided here, by the first route.
 fn held() -> (&'static str, Value) {
@@ -367,9 +391,10 @@ fn allow_upgrades(action: &mut Value) {
 }
 
 fn upstream(config: &Config, longest: Duration, upgrades: bool) -> (&'static str, Value) {
+    let Some(url) = &config.upstream.url else { return refused(longest) };
     let mut action = json!({
         "cluster": UPSTREAM,
-        "host_rewrite_literal": config.upstream.url.authority(),
+        "host_rewrite_literal": url.authority(),
         "append_x_forwarded_host": true,
         "idle_timeout": seconds(config.budgets.upstream_idle()),
         "max_stream_duration": {"max_stream_duration": seconds(longest)},

@@ -58,6 +58,7 @@ impl Envoy {
 
 fn arguments(config: &Config, file: &Path, launch: &Launch) -> io::Result<Vec<OsString>> {
     let workers = match launch.concurrency {
+        _ if config.inverts() => 1,
         Some(workers) => workers.max(1),
         None => std::thread::available_parallelism()?.get(),
     };

@@ -59,6 +59,11 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// More workers than can serve the configuration.
+    #[error(
+        "ENVOY_CONCURRENCY: given {0}, expected 1 or nothing: routes with invert are served by one worker"
+    )]
+    Workers(usize),
     /// Envoy could not be started or watched.
     #[error("{}: {error} (is ENVOY or --envoy right?)", path.display())]
     Envoy {
@@ -116,6 +121,9 @@ pub async fn run(
     mut signals: Signals,
 ) -> Result<ExitCode, Error> {
     let failed = |error| Error::Envoy { path: launch.envoy.clone(), error };
+    if let Some(workers) = launch.concurrency.filter(|workers| *workers > 1 && config.inverts()) {
+        return Err(Error::Workers(workers));
+    }
     for address in [config.listen, config.admin] {
         ports::free(address).await.map_err(|error| Error::Address { address, error })?;
     }

@@ -29,7 +29,7 @@ fn marked(mark: &str, limits: Value, client: Value) -> Builder {
     let mut rule = json!({"match": {"path_prefix": "/"}, "backend": "reports", "max_body_bytes": 1000});
     rule.as_object_mut().unwrap().extend(client.as_object().unwrap().clone());
     let configuration = json!({"version": 1, "limits": limits, "rules": [
-        {"match": {"path_prefix": "/agent"}, "agent": ["reports", "other"], "after": ["oidc"],
+        {"match": {"path_prefix": "/agent"}, "agent_of": ["reports", "other"], "after": ["oidc"],
          "max_body_bytes": 5000},
         {"match": {"path_prefix": "/other"}, "backend": "other"},
         rule,

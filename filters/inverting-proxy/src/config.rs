@@ -32,7 +32,7 @@ pub enum Role {
 
 /// The fields of a rule.
 pub const SETTINGS: &[&str] =
-    &["match", "backend", "agent", "after", "max_body_bytes", "fetch_ms", "response_ms", "poll_ms"];
+    &["match", "backend", "agent_of", "after", "max_body_bytes", "fetch_ms", "response_ms", "poll_ms"];
 
 /// Reads `limits`. Together they stay below what may wait for the root of a worker.
 pub fn limits(document: &Fields<'_>) -> Result<Limits, ConfigError> {
@@ -52,15 +52,15 @@ pub fn rules(document: &Fields<'_>) -> Result<Vec<(Match, Settings)>, ConfigErro
         let matches =
             Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?;
         let after = fields.texts("after")?;
-        let agent = fields.texts("agent")?;
+        let agent = fields.texts("agent_of")?;
         let role = match (fields.optional_text("backend")?, agent.is_empty()) {
             (Some(backend), true) => Role::Client(backend),
             (None, false) => Role::Agent(agent),
-            _ => return Err(fields.error("backend", "exactly one of backend and agent")),
+            _ => return Err(fields.error("backend", "exactly one of backend and agent_of")),
         };
         let (field, names): (_, &[String]) = match &role {
             Role::Client(backend) => ("backend", std::slice::from_ref(backend)),
-            Role::Agent(backends) => ("agent", backends),
+            Role::Agent(backends) => ("agent_of", backends),
         };
         if !names.iter().all(|name| is_backend_id(name)) {
             return Err(fields.error(field, "ids of backends: letters, digits and -_. alone, at most 100"));
@@ -92,7 +92,7 @@ fn served(document: &Fields<'_>, rules: &[(Match, Settings)]) -> Result<(), Conf
         if let Role::Client(name) = &settings.role
             && !served(name)
         {
-            return Err(document.error("rules", &["a rule with agent: [\"", name, "\"]"].concat()));
+            return Err(document.error("rules", &["a rule with agent_of: [\"", name, "\"]"].concat()));
         }
     }
     Ok(())
@@ -124,21 +124,21 @@ mod tests {
         rules(&document).err().map_or_else(String::new, |error| error.line())
     }
 
-    const AGENT: &str = r#"{"match":{"path_prefix":"/agent"},"agent":["a"],"after":["oidc"]}"#;
+    const AGENT: &str = r#"{"match":{"path_prefix":"/agent"},"agent_of":["a"],"after":["oidc"]}"#;
 
     #[test]
     fn a_backend_has_an_agent_and_an_agent_has_a_guard() {
         let client = r#"{"match":{"path_prefix":"/"},"backend":"a"}"#;
         assert_eq!(line(&[AGENT, ",", client].concat()), "");
-        assert!(line(client).ends_with(r#"expected a rule with agent: ["a"]"#), "{}", line(client));
-        let open = r#"{"match":{"path_prefix":"/agent"},"agent":["a"]}"#;
+        assert!(line(client).ends_with(r#"expected a rule with agent_of: ["a"]"#), "{}", line(client));
+        let open = r#"{"match":{"path_prefix":"/agent"},"agent_of":["a"]}"#;
         assert!(line(open).starts_with("rules[0].after: "), "{}", line(open));
     }
 
     #[test]
     fn a_rule_is_for_clients_or_for_agents() {
         for rule in [
-            r#"{"match":{"path":"/"},"backend":"a","agent":["a"],"after":["oidc"]}"#,
+            r#"{"match":{"path":"/"},"backend":"a","agent_of":["a"],"after":["oidc"]}"#,
             r#"{"match":{"path":"/"},"after":["oidc"]}"#,
             r#"{"match":{"path":"/"},"backend":"a b"}"#,
         ] {

@@ -20,8 +20,8 @@ pub(super) fn called(config: &Config, mesh: &Mesh) -> Result<Called, Error> {
         called.0.entry(host.clone()).or_insert((Scheme::Https, 443));
     }
     // A gateway may lead out of the mesh.
-    if config.upstream.url.scheme == Scheme::Https {
-        called.add(&config.upstream.url)?;
+    if let Some(url) = config.upstream.url.as_ref().filter(|url| url.scheme == Scheme::Https) {
+        called.add(url)?;
     }
     Ok(called)
 }

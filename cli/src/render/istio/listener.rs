@@ -36,7 +36,7 @@ const STEERING: [&str; 9] = [
 ];
 
 pub(super) fn patches(manager: &Value, config: &Config, mesh: &Mesh) -> Vec<Value> {
-    let limit = json!({"per_connection_buffer_limit_bytes": config.limits.connection_buffer()});
+    let limit = json!({"per_connection_buffer_limit_bytes": config.connection_buffer()});
     let kind = manager.get("@type").cloned().unwrap_or_default();
     let mut settings = Map::from_iter([("@type".to_owned(), kind)]);
     settings.extend(only(manager, &KEPT));

@@ -43,9 +43,8 @@ fn placed(patch: Value, mesh: &Mesh) -> Value {
 /// Where it leads.
 fn lead(route: &mut Value, config: &Config, mesh: &Mesh) {
     let Some(Value::Object(action)) = route.get_mut("route") else { return };
-    let upstream = &config.upstream.url;
-    match action.get("cluster").and_then(Value::as_str) {
-        Some(UPSTREAM) => {
+    match (action.get("cluster").and_then(Value::as_str), &config.upstream.url) {
+        (Some(UPSTREAM), Some(upstream)) => {
             let cluster = match &mesh.proxy {
                 Proxy::Sidecar(port) => format!("inbound|{port}||"),
                 Proxy::Gateway(_) if upstream.scheme == Scheme::Https => {
@@ -60,7 +59,7 @@ fn lead(route: &mut Value, config: &Config, mesh: &Mesh) {
                 action.shift_remove("append_x_forwarded_host");
             }
         }
-        Some(REFUSED) => drop(action.insert("cluster".to_owned(), BLACK_HOLE.into())),
+        (Some(REFUSED), _) => drop(action.insert("cluster".to_owned(), BLACK_HOLE.into())),
         _ => {}
     }
     // A mesh's connection manager allows them everywhere.

@@ -1,0 +1,122 @@
+//! Routes whose requests an agent fetches: the backend behind them has no address that the proxy could reach.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::access::Access;
+use super::budgets::{Limits, seconds};
+use super::problem::{Problem, Problems};
+use super::resolved::{Guard, Route};
+use super::scalars::{Span, Texts};
+
+/// What a route has to do with an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invert {
+    /// Its requests wait for the agent of a backend.
+    Client(Client),
+    /// Its requests are an agent's, for these backends.
+    Agent(Vec<String>),
+}
+
+/// Requests that wait for an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The backend's id, as the agent gives it.
+    pub backend: String,
+    /// Longest time until the agent fetches one.
+    pub fetch: Duration,
+    /// Longest time from then until it brings the answer.
+    pub response: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object such as {backend: reports} or {agent_of: [reports]}")]
+pub(super) struct RawInvert {
+    backend: Option<String>,
+    agent_of: Option<Texts>,
+    fetch: Option<Span>,
+    response: Option<Span>,
+}
+
+impl RawInvert {
+    pub(super) fn is_client(&self) -> bool {
+        self.backend.is_some()
+    }
+
+    /// Whoever is taken for the agent reads the requests of others and answers them, so its route says who
+    /// that is.
+    pub(super) fn resolve(self, field: &str, guard: &Guard) -> Result<Invert, Problem> {
+        let at = |name: &str| format!("{field}.{name}");
+        match (self.backend, self.agent_of) {
+            (Some(backend), None) => {
+                let span = |name: &str, span: Option<Span>, default: u64, most: u64| {
+                    let span = span.map_or(Duration::from_secs(default), |span| span.0);
+                    match (Duration::from_millis(100)..=Duration::from_secs(most)).contains(&span) {
+                        true => Ok(span),
+                        false => {
+                            let expected = format!("between 0.1s and {most}s, for example {default}s");
+                            Err(Problem::given(&at(name), seconds(span), &expected))
+                        }
+                    }
+                };
+                if !matches!(guard, Guard::Oidc(_) | Guard::Public) {
+                    return Err(Problem::new(field, "expected only beside guard: oidc or public"));
+                }
+                Ok(Invert::Client(Client {
+                    backend: id(backend, &at("backend"))?,
+                    fetch: span("fetch", self.fetch, 30, 300)?,
+                    response: span("response", self.response, 60, 3_300)?,
+                }))
+            }
+            (None, Some(Texts(ids)))
+                if !ids.is_empty() && self.fetch.is_none() && self.response.is_none() =>
+            {
+                if !matches!(guard, Guard::Oidc(Access { allow: Some(_), .. })) {
+                    let expected = "expected guard: oidc and allow beside agent_of, for example \
+                                    allow: [{emails: [agent@my-project.iam.gserviceaccount.com]}]";
+                    return Err(Problem::new(field, expected));
+                }
+                let ids = ids.into_iter().map(|text| id(text, &at("agent_of")));
+                Ok(Invert::Agent(ids.collect::<Result<_, _>>()?))
+            }
+            _ => {
+                let expected = "expected backend (with fetch and response, if wanted), or agent_of alone, \
+                                for example {backend: reports} or {agent_of: [reports]}";
+                Err(Problem::new(field, expected))
+            }
+        }
+    }
+}
+
+fn id(text: String, field: &str) -> Result<String, Problem> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match (1..=100).contains(&text.len()) && text.bytes().all(plain) {
+        true => Ok(text),
+        false => Err(Problem::given(field, text, "letters, digits, - _ and . alone, for example reports")),
+    }
+}
+
+/// What the routes together must be.
+pub(super) fn check(routes: &[Route], limits: &Limits, problems: &mut Problems) {
+    let served = |backend: &String| {
+        routes.iter().any(|route| matches!(&route.invert, Some(Invert::Agent(ids)) if ids.contains(backend)))
+    };
+    for (index, route) in routes.iter().enumerate() {
+        if let Some(Invert::Client(client)) = &route.invert
+            && !served(&client.backend)
+        {
+            let expected = "a backend that another route is agent_of, for example \
+                            {match: {path_prefix: /agent}, guard: oidc, allow: [...], invert: {agent_of: [reports]}}";
+            problems.push(Problem::given(
+                &format!("routes[{index}].invert.backend"),
+                &client.backend,
+                expected,
+            ));
+        }
+    }
+    if routes.iter().any(|route| route.invert.is_some()) && limits.heap < 16 * limits.response {
+        let expected = "at most a sixteenth of limits.heap, for example 8MiB";
+        problems.push(Problem::given("limits.response", format!("{} bytes", limits.response), expected));
+    }
+}
