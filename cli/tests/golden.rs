@@ -74,6 +74,12 @@ fn cases() -> Vec<Case> {
         ("HYDRA_CLIENT_ID", "lockgate"),
         ("HYDRA_CLIENT_SECRET", MARKERS[3]),
     ]));
+    let mut inverting = everything();
+    inverting.extend(variables(&[
+        ("AGENT_CLIENT_ID", "109876543210987654321"),
+        ("AGENT_ACCOUNT", "agent@my-project.iam.gserviceaccount.com"),
+        ("PROGRAM_ACCOUNT", "program@my-project.iam.gserviceaccount.com"),
+    ]));
     let mut deployed = everything();
     deployed.extend(variables(&[("LOG_FORMAT", "google"), ("GOOGLE_CLOUD_PROJECT", "my-project")]));
     vec![
@@ -92,6 +98,11 @@ fn cases() -> Vec<Case> {
         case("zapier", example("zapier.yaml")),
         Case { name: "cognito", text: example("cognito.yaml"), environment: cognito },
         Case { name: "hydra", text: example("hydra.yaml"), environment: hydra },
+        Case {
+            name: "inverting-proxy",
+            text: example("inverting-proxy/lockgate.yaml"),
+            environment: inverting,
+        },
     ]
 }
 

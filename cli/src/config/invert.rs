@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::access::Access;
 use super::budgets::{Limits, seconds};
 use super::problem::{Problem, Problems};
-use super::resolved::{Guard, Route};
+use super::raw::RawGuard;
+use super::resolved::Route;
 use super::scalars::{Span, Texts};
 
 /// What a route has to do with an agent.
@@ -45,8 +45,8 @@ impl RawInvert {
     }
 
     /// Whoever is taken for the agent reads the requests of others and answers them, so its route says who
-    /// that is.
-    pub(super) fn resolve(self, field: &str, guard: &Guard) -> Result<Invert, Problem> {
+    /// that is: it has `allow`.
+    pub(super) fn resolve(self, field: &str, guard: RawGuard, allows: bool) -> Result<Invert, Problem> {
         let at = |name: &str| format!("{field}.{name}");
         match (self.backend, self.agent_of) {
             (Some(backend), None) => {
@@ -60,7 +60,7 @@ impl RawInvert {
                         }
                     }
                 };
-                if !matches!(guard, Guard::Oidc(_) | Guard::Public) {
+                if !matches!(guard, RawGuard::Oidc | RawGuard::Public) {
                     return Err(Problem::new(field, "expected only beside guard: oidc or public"));
                 }
                 Ok(Invert::Client(Client {
@@ -72,7 +72,7 @@ impl RawInvert {
             (None, Some(Texts(ids)))
                 if !ids.is_empty() && self.fetch.is_none() && self.response.is_none() =>
             {
-                if !matches!(guard, Guard::Oidc(Access { allow: Some(_), .. })) {
+                if guard != RawGuard::Oidc || !allows {
                     let expected = "expected guard: oidc and allow beside agent_of, for example \
                                     allow: [{emails: [agent@my-project.iam.gserviceaccount.com]}]";
                     return Err(Problem::new(field, expected));

@@ -157,6 +157,11 @@ fn route(raw: RawRoute, field: &str, door: &Door, context: &Context<'_>) -> Resu
         return Err(Problem::new(&at("cors"), "expected only beside guard: oidc or public"));
     }
     let cors = raw.cors.map(|cors| cors.resolve(&at("cors"), &matching, context)).transpose()?;
+    if raw.invert.is_some() && matches!(door, Door::Closed) {
+        return Err(Problem::new(&at("invert"), "needs sign_in, by which the agent is known"));
+    }
+    let allows = raw.allow.is_some();
+    let invert = raw.invert.map(|invert| invert.resolve(&at("invert"), raw.guard, allows)).transpose()?;
     let guard = match raw.guard {
         RawGuard::Slack => Guard::Slack(slack_kinds(raw.slack_kinds, &at("slack_kinds"), enqueue.is_some())?),
         RawGuard::Push => Guard::Push,
@@ -173,12 +178,8 @@ fn route(raw: RawRoute, field: &str, door: &Door, context: &Context<'_>) -> Resu
     };
     let adapter =
         raw.adapter.map(|adapter| adapter.resolve(&at("adapter"), context.directory)).transpose()?;
-    let invert = raw.invert.map(|invert| invert.resolve(&at("invert"), &guard)).transpose()?;
     if invert.is_some() && (enqueue.is_some() || adapter.is_some()) {
         return Err(Problem::new(&at("invert"), "expected neither enqueue nor adapter beside it"));
-    }
-    if invert.is_some() && matches!(door, Door::Closed) {
-        return Err(Problem::new(&at("invert"), "needs sign_in, by which the agent is known"));
     }
     Ok(Route { name, matching, guard, adapter, enqueue, cors, invert })
 }

@@ -29,6 +29,7 @@ fn every_setting_is_in_the_readme_and_no_other() {
         ("pubsub-enqueue", pubsub_enqueue::config::SETTINGS),
         ("pubsub-playback", pubsub_playback::config::SETTINGS),
         ("upstream-identity", upstream_identity::config::SETTINGS),
+        ("inverting-proxy", inverting_proxy::config::SETTINGS),
     ];
     for (name, settings) in filters {
         let expected: BTreeSet<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -47,6 +48,7 @@ fn every_reason_for_a_refusal_is_in_the_readme() {
         ("pubsub-enqueue", 3),
         ("pubsub-playback", 3),
         ("upstream-identity", 1),
+        ("inverting-proxy", 10),
     ] {
         let readme = readme(name);
         let mut found = 0;

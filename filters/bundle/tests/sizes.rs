@@ -12,6 +12,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("pubsub-enqueue", 149_000),
     ("pubsub-playback", 193_000),
     ("upstream-identity", 130_000),
+    ("inverting-proxy", 121_000),
     ("log", 251_000),
     ("log-identity", 268_000),
     ("lockgate", 472_000),

@@ -72,7 +72,8 @@ impl Agent {
 
     /// Brings an answer, in chunks as the original does, whose length it does not know.
     pub(crate) async fn answer(&self, id: &str, message: impl Into<Vec<u8>>) -> Response {
-        let request = self.call("POST", "response").header(REQUEST_ID, id).header("Content-Type", "text/plain");
+        let request =
+            self.call("POST", "response").header(REQUEST_ID, id).header("Content-Type", "text/plain");
         self.client.send_chunked(&request.body(message), 32 * 1024).await
     }
 }
@@ -101,5 +102,9 @@ pub(crate) async fn counted(admin: Client, name: &str) -> u64 {
     let stats: Value = admin.send(&Request::get("/stats?format=json&filter=inverting_proxy")).await.json();
     let name = format!("wasmcustom.lockgate.inverting_proxy.{name}");
     let stats = stats["stats"].as_array().expect("a list");
-    stats.iter().find(|stat| stat["name"] == name.as_str()).and_then(|stat| stat["value"].as_u64()).unwrap_or(0)
+    stats
+        .iter()
+        .find(|stat| stat["name"] == name.as_str())
+        .and_then(|stat| stat["value"].as_u64())
+        .unwrap_or(0)
 }

@@ -1,0 +1,102 @@
+//! What is said about routes whose requests an agent fetches.
+
+mod support;
+
+use std::path::Path;
+
+use lockgate::config::{self, Config, Problems};
+use support::{everything, variables};
+
+const FILE: &str = r"
+version: 1
+listen: 127.0.0.1:8080
+public_url: https://app.example.com
+sign_in:
+  tokens: {jwt: [{issuer: https://accounts.google.com, audiences: [https://app.example.com]}]}
+routes:
+  - name: agent
+    match: {path_prefix: /agent}
+    guard: oidc
+    allow: [{emails: [agent@my-project.iam.gserviceaccount.com]}]
+    invert: {agent_of: [reports]}
+  - name: reports
+    match: {path_prefix: /}
+    guard: public
+    invert: {backend: reports}
+";
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    config::parse(text, Path::new("."), &variables(&[]))
+}
+
+#[test]
+fn a_service_that_an_agent_stands_beside_needs_no_address() {
+    let config = parse(FILE).unwrap();
+    assert!(config.upstream.url.is_none() && config.inverts());
+    assert!(config.connection_buffer() > 8 << 20);
+    let closed = config::parse(config::SHIPPED, Path::new("."), &everything()).unwrap();
+    assert!(!closed.inverts() && closed.connection_buffer() < 8 << 20);
+}
+
+#[test]
+fn each_bad_line_is_named_by_its_place() {
+    for (line, instead, expected) in [
+        (
+            "{backend: reports}",
+            "{backend: other}",
+            "routes[1].invert.backend: given \"other\", expected a backend that",
+        ),
+        ("{backend: reports}", "{backend: a b}", "routes[1].invert.backend: given \"a b\", expected letters"),
+        ("{backend: reports}", "{}", "routes[1].invert: expected backend"),
+        ("{agent_of: [reports]}", "{agent_of: []}", "routes[0].invert: expected backend"),
+        ("{agent_of: [reports]}", "{agent_of: [reports], fetch: 1s}", "routes[0].invert: expected backend"),
+        ("{backend: reports}", "{backend: reports, agent_of: reports}", "routes[1].invert: expected backend"),
+        (
+            "{backend: reports}",
+            "{backend: reports, fetch: 6m}",
+            "routes[1].invert.fetch: given \"360s\", expected between 0.1s and 300s",
+        ),
+        (
+            "{backend: reports}",
+            "{backend: reports, response: 1h}",
+            "routes[1].invert.response: given \"3600s\", expected between",
+        ),
+        (
+            "    allow: [{emails: [agent@my-project.iam.gserviceaccount.com]}]\n",
+            "",
+            "routes[0].invert: expected guard: oidc and allow beside agent_of",
+        ),
+        (
+            "guard: public",
+            "guard: public\n    adapter: plain",
+            "routes[1].invert: expected neither enqueue nor adapter",
+        ),
+        ("guard: public", "guard: slack", "routes[1].invert: expected only beside guard: oidc or public"),
+        (
+            "sign_in:\n  tokens: {jwt: [{issuer: https://accounts.google.com, audiences: [https://app.example.com]}]}\n",
+            "",
+            "routes[0].invert: needs sign_in, by which the agent is known",
+        ),
+        (
+            "routes:",
+            "limits: {response: 17MiB}\nroutes:",
+            "limits.response: given \"17825792 bytes\", expected at most a sixteenth of limits.heap",
+        ),
+        (
+            "routes:",
+            "mesh: {namespace: a, workload: {app: a}, proxy: sidecar, images: oci://a/b}\nroutes:",
+            "routes[0].invert: expected none beside mesh",
+        ),
+    ] {
+        assert!(FILE.contains(line), "{line}");
+        let said = parse(&FILE.replacen(line, instead, 1)).map(drop).unwrap_err().to_string();
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[test]
+fn a_service_with_an_address_is_still_asked_for_one() {
+    let without = FILE.replacen("    invert: {backend: reports}\n", "", 1);
+    let said = parse(&without).map(drop).unwrap_err().to_string();
+    assert!(said.contains("upstream.url: is missing"), "{said}");
+}
