@@ -270,7 +270,7 @@ fn a_laptop_renders_what_is_deployed() {
     assert!(config.slack.is_some() && config.log.is_some());
     assert!(config.sign_in.is_some_and(|sign_in| sign_in.login.is_some() && sign_in.allows()));
     let identity = config.upstream.identity.unwrap();
-    assert_eq!(identity.audience, config.upstream.url.to_string());
+    assert_eq!(identity.audience, config.upstream.url.unwrap().to_string());
     assert_eq!(identity.header.name(), "authorization");
 }
 

@@ -126,9 +126,10 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     {
         problems.push(sign_in::nobody());
     }
+    let in_mesh = raw.mesh.is_some();
     let mesh = mesh::resolve(raw.mesh, address, upstream_url, context, &mut problems);
     if let Some(index) = routes.iter().position(|route| route.invert.is_some())
-        && mesh.is_some()
+        && in_mesh
     {
         let expected = "expected none beside mesh, whose proxies have several workers";
         problems.push(Problem::new(&format!("routes[{index}].invert"), expected));
