@@ -228,7 +228,7 @@ fn each_id_is_handed_out_once_and_again_when_nobody_fetched_it() {
     gateway.advance(Duration::from_millis(4_900));
     assert!(question.is_paused());
     gateway.advance(Duration::from_millis(200));
-    assert_eq!(ids(&answer(&question)), [id.clone()]);
+    assert_eq!(ids(&answer(&question)), std::slice::from_ref(&id));
     assert_eq!(fetch(&gateway, &id).status, 200);
     let question = gateway.open(pending());
     gateway.advance(Duration::from_secs(31));
