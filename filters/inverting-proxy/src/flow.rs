@@ -90,14 +90,15 @@ impl InvertingProxy {
         if stream.text("content-type").starts_with("application/grpc") {
             return Err(unknown(GRPC));
         }
+        // Before it is asked to send a body for nobody.
+        if !self.exchange.has_agent(backend, host.now_ms()) {
+            return Err(unknown(NO_AGENT));
+        }
         let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| unknown(TOO_LARGE))?;
         let (method, target) = (stream.text(":method"), stream.text(":path"));
         let wire = wire::request(method, target, stream.text(":authority"), stream.headers(), &body)
             .ok_or(unknown(NOT_PLAIN))?;
         let now = host.now_ms();
-        if !self.exchange.has_agent(backend, now) {
-            return Err(unknown(NO_AGENT));
-        }
         let mut bytes = [0; 16];
         if !host.random(&mut bytes) {
             return Err(unknown(NO_RANDOMNESS));

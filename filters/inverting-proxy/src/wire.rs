@@ -78,19 +78,20 @@ pub fn request(method: &str, target: &str, host: &str, headers: &Headers, body: 
 pub fn response(bytes: &[u8], to_head: bool) -> Option<Response> {
     let (status_line, mut rest) = line(bytes)?;
     let status = status(status_line)?;
-    let mut headers = Headers::default();
+    let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
     loop {
         let (line, behind) = line(rest)?;
         rest = behind;
         if line.is_empty() {
             break;
         }
-        let (name, value) = header(line)?;
-        headers.push(&name, value);
-        if headers.iter().count() > MAX_HEADERS || bytes.len() - rest.len() > MAX_HEAD {
+        if pairs.len() >= MAX_HEADERS || bytes.len() - rest.len() > MAX_HEAD {
             return None;
         }
+        let (name, value) = header(line)?;
+        pairs.push((name, value.to_vec()));
     }
+    let headers = Headers::new(pairs);
     let body = match framing(&headers)? {
         _ if to_head || matches!(status, 204 | 304) => Vec::new(),
         Framing::Chunked => unchunked(rest)?,

@@ -42,6 +42,8 @@ fn every_link_of_a_readme_leads_somewhere() {
         "terraform/README.md",
         "wasm-test/README.md",
         "filters/form-to-json/README.md",
+        "filters/inverting-proxy/README.md",
+        "envoy/examples/inverting-proxy/README.md",
     ] {
         let text = read(readme);
         let directory = root().join(readme).parent().map(Path::to_path_buf).unwrap_or_default();
