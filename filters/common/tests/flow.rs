@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use lockgate_common::fetch::{FetchError, Fetched, Shared};
 use lockgate_common::flow::{Filter, Flow, Step, Stream, Verdict};
-use lockgate_common::http::{Headers, Refusal};
+use lockgate_common::http::{Headers, Refusal, Reply};
 use lockgate_common::runtime::{MAX_WAITING, Runtime, Story};
 use lockgate_common::services::Services;
 use lockgate_common::{config, json};
@@ -291,4 +291,28 @@ fn a_body_is_waited_for_to_its_end_and_refused_at_the_first_byte_too_many() {
     bench.host.request.replace(Headers::new(vec![("content-length".to_owned(), b"5".to_vec())]));
     flow().on_request_headers(false);
     assert_eq!(bench.host.endings(), [(0, Ending::Replied(413))], "announced, so refused unread");
+}
+
+/// A filter that answers with another status than it begins to.
+struct Relay;
+
+impl Filter for Relay {
+    fn request(self: Rc<Self>, stream: Stream) -> Story<Verdict> {
+        Box::pin(async move {
+            let told = Box::pin(async move { stream.replace_response(418) });
+            Verdict::ReplyThen(Reply::empty(200), told)
+        })
+    }
+}
+
+#[test]
+fn an_answer_may_be_changed_as_it_comes_back_and_not_before() {
+    let bench = Bench::new();
+    let flow = Flow::new(10, Rc::new(Relay), bench.runtime.clone());
+    assert_eq!(flow.on_request_headers(true), Step::Pause);
+    assert_eq!(bench.host.endings(), [(0, Ending::Replied(200))]);
+    assert_eq!(bench.host.response.borrow().first(":status"), None);
+    assert_eq!(flow.on_response_headers(), Step::Continue);
+    assert_eq!(bench.host.response.borrow().first(":status"), Some(b"418".as_slice()));
+    assert_eq!(bench.host.endings(), []);
 }
