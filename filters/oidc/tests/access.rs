@@ -319,7 +319,7 @@ fn odd_headers() -> impl Strategy<Value = Headers> {
             .prop_map(|text| text.as_bytes().to_vec()),
     ];
     prop::collection::vec((name, value), 0..5).prop_map(|pairs| {
-        Headers::new(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        pairs.into_iter().collect()
     })
 }
 

@@ -38,6 +38,16 @@ pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Appends [`base64`].
+pub fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
+    if let Some(room) = out.get_mut(start..) {
+        // It fits: the length is that of the encoding.
+        let _ = STANDARD.encode_slice(bytes, room);
+    }
+}
+
 /// Reads standard base64 with padding.
 pub fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
