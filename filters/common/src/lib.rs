@@ -22,7 +22,6 @@ pub mod flow;
 pub mod hmac;
 pub mod host;
 pub mod http;
-pub mod json;
 pub mod jwks;
 pub mod jwt;
 mod metrics;
@@ -35,7 +34,7 @@ pub mod secret;
 pub mod services;
 pub mod sign;
 
-pub use lockgate_wire::{encoding, form, header_policy};
+pub use lockgate_wire::{encoding, form, header_policy, json};
 
 #[cfg(target_arch = "wasm32")]
 mod abi;

@@ -1,6 +1,7 @@
 //! Slack's signature, version v0 (docs.slack.dev/authentication/verifying-requests-from-slack):
 //! HMAC-SHA256 over `v0:`, the timestamp's bytes, `:`, the raw body.
 
+use lockgate_common::encoding::from_hex;
 use lockgate_common::hmac::Key;
 use lockgate_common::http::{Headers, Repeated};
 use lockgate_common::secret::Secret;
@@ -64,19 +65,8 @@ impl<'a> Signed<'a> {
     }
 
     /// `v0=` and 64 lower-case hexadecimal digits.
-    fn tag(&self) -> Option<Vec<u8>> {
-        let hex = self.signature.strip_prefix(b"v0=").filter(|hex| hex.len() == 64)?;
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        hex.chunks_exact(2)
-            .map(|pair| match pair {
-                [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-                _ => None,
-            })
-            .collect()
+    fn tag(&self) -> Option<[u8; 32]> {
+        from_hex(self.signature.strip_prefix(b"v0=")?)
     }
 }
 

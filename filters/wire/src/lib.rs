@@ -5,3 +5,4 @@ pub mod encoding;
 pub mod form;
 pub mod header_policy;
 pub mod headers;
+pub mod json;
