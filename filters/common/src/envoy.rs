@@ -48,7 +48,10 @@ impl Host for Envoy {
     }
 
     fn env(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
+        let environment = abi::environment();
+        let mut variables = environment.split(|byte| *byte == 0);
+        let value = variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        std::str::from_utf8(value).ok().filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     fn log(&self, level: Level, line: &str) {
