@@ -49,7 +49,12 @@ fn each_bad_variable_is_named_with_what_was_given_and_what_would_do() {
             "service:8080",
             "upstream.url: given \"service:8080\", expected the service's address",
         ),
-        ("UPSTREAM_URL", "https://x/base", "upstream.url: given \"https://x/base\""),
+        (
+            "UPSTREAM_URL",
+            "https://me:word@x/base",
+            "upstream.url: given \"…@x/base\", expected the service's",
+        ),
+        ("UPSTREAM_URL", "https://x/base?a=1", "upstream.url: given \"https://x/base?a=1\""),
         (
             "GOOGLE_API_BASE",
             "http://pubsub.example.com",

@@ -382,6 +382,12 @@ fn upstream(config: &Config, longest: Duration, upgrades: bool) -> (&'static str
             "per_try_timeout": seconds(config.budgets.upstream.min(longest)),
         },
     });
+    let base = &config.upstream.url.path;
+    if let (Value::Object(action), false) = (&mut action, base.is_empty()) {
+        // The one rewrite that does the same behind every kind of match.
+        let rewrite = json!({"pattern": {"regex": "^/"}, "substitution": format!("{base}/")});
+        action.insert("regex_rewrite".to_owned(), rewrite);
+    }
     if upgrades {
         allow_upgrades(&mut action);
     }
