@@ -40,7 +40,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         agent, host = self.headers.get("user-agent"), self.headers["host"]
-        print(f"modules: GET {self.path} host={host} user-agent={agent}", flush=True)
+        # The token was for the front end; what else is there would be the client's own.
+        others = sum("authorization" in name.lower() for name in self.headers)
+        print(f"modules: GET {self.path} host={host} other-credentials={others} user-agent={agent}", flush=True)
         found = answer(urlsplit(self.path).path)
         body = found if found is not None else b"not found\n"
         self.send_response(404 if found is None else 200)

@@ -74,13 +74,16 @@ async fn the_service_sees_the_request_with_another_host_and_identity() {
     let answer = client(example.port(SIDECAR)).send(&asked).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "v1.2.0\n"));
     let host = format!("127.0.0.1:{}", example.port(CLOUD_RUN));
-    let seen = format!("modules: GET /go{LIST}?a=1&b=%2F host={host} user-agent=a build tool/1");
+    let seen =
+        format!("modules: GET /go{LIST}?a=1&b=%2F host={host} other-credentials=0 user-agent=a build tool/1");
     example.process.wait_for_line("the request", 0, |line| line == seen).await;
 
     // An agent's name is not made up where there is none, and a missing file stays missing.
     let answer = client(example.port(SIDECAR)).send(&Request::get("/example.com/words/@v/v9.mod")).await;
     assert_eq!(answer.status, 404);
-    let seen = format!("modules: GET /go/example.com/words/@v/v9.mod host={host} user-agent=None");
+    let seen = format!(
+        "modules: GET /go/example.com/words/@v/v9.mod host={host} other-credentials=0 user-agent=None"
+    );
     example.process.wait_for_line("the request", 0, |line| line == seen).await;
 }
 
