@@ -102,7 +102,7 @@ fn cases() -> Vec<Case> {
     let mut deployed = everything();
     deployed.extend(variables(&[("LOG_FORMAT", "google"), ("GOOGLE_CLOUD_PROJECT", "my-project")]));
     vec![
-        Case::shipped("default", deployed),
+        Case::shipped("default", deployed.clone()),
         Case::shipped("laptop", laptop),
         Case::shipped("closed", nothing),
         Case::shipped("door-only", door),
@@ -116,6 +116,7 @@ fn cases() -> Vec<Case> {
         Case::example("sign-in", "sign-in.yaml", everything()),
         Case::example("zapier", "zapier/google.yaml", everything()),
         Case::example("zapier-introspection", "zapier/introspection.yaml", introspection),
+        Case::example("joined-logs", "joined-logs/lockgate.yaml", deployed),
         Case::example("cognito", "cognito.yaml", cognito),
         Case::example("hydra", "hydra.yaml", hydra),
     ]

@@ -83,6 +83,11 @@ fn each_bad_line_is_named_by_its_place() {
         ("version: 1", "version: 1\nvesion: 1", "vesion: unknown field `vesion`, expected one of"),
         ("guard: slack", "guard: slak", "routes[0].guard: unknown variant `slak`, expected one of `slack`"),
         (
+            "    guard: push\n",
+            "    guard: push\n    access_log: none\n",
+            "access_log: unknown variant `none`, expected `all` or `failures`",
+        ),
+        (
             "  timeout: 540s",
             "  timeout: 540",
             "upstream.timeout: given \"540\", expected a time with its unit",
