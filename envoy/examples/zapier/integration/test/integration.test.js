@@ -3,6 +3,7 @@
 // The integration against the running example: start that with `make example-zapier`.
 
 const assert = require('node:assert/strict');
+const { execFileSync } = require('node:child_process');
 const { randomUUID } = require('node:crypto');
 const { test } = require('node:test');
 const { setTimeout: pause } = require('node:timers/promises');
@@ -11,6 +12,27 @@ const { ANOTHER_APP, connect, refresh, send, validate, whoIs } = require('./plat
 
 test('Zapier takes the definition', async () => {
   assert.deepEqual(await validate(), []);
+});
+
+test('where the environment names no provider, Google is asked, for an address and offline access', () => {
+  const script = `
+    const app = require('.');
+    const run = require('zapier-platform-core').createAppTester(app);
+    const inputData = { redirect_uri: 'https://zapier.com/return', state: 's' };
+    run(app.authentication.oauth2Config.authorizeUrl, { inputData }).then((url) => process.stdout.write(url));
+  `;
+  const env = { PATH: process.env.PATH, NODE_ENV: 'test', CLIENT_ID: '1234-abc.apps.googleusercontent.com' };
+  const url = new URL(execFileSync(process.execPath, ['-e', script], { cwd: `${__dirname}/..`, env, encoding: 'utf8' }));
+  assert.equal(url.origin + url.pathname, 'https://accounts.google.com/o/oauth2/v2/auth');
+  assert.deepEqual(Object.fromEntries(url.searchParams), {
+    client_id: '1234-abc.apps.googleusercontent.com',
+    redirect_uri: 'https://zapier.com/return',
+    response_type: 'code',
+    scope: 'openid email',
+    state: 's',
+    access_type: 'offline',
+    prompt: 'consent',
+  });
 });
 
 test('a person connects, and the connection has their name', async () => {
