@@ -85,12 +85,14 @@ fn cases() -> Vec<Case> {
         ("COGNITO_CLIENT_ID", "3ho4ek12345678909nh3fmhpko"),
         ("COGNITO_CLIENT_SECRET", MARKERS[3]),
     ]));
-    let mut hydra = everything();
-    hydra.extend(variables(&[
-        ("HYDRA_ADMIN_URL", "http://127.0.0.1:4445"),
-        ("HYDRA_PUBLIC_URL", "https://hydra.example.com"),
-        ("HYDRA_CLIENT_ID", "lockgate"),
-        ("HYDRA_CLIENT_SECRET", MARKERS[3]),
+    let mut machines = everything();
+    machines.extend(variables(&[
+        ("INTROSPECTION_ENDPOINT", "http://127.0.0.1:4445/admin/oauth2/introspect"),
+        ("INTROSPECTION_TOKEN_ENDPOINT", "https://hydra.example.com/oauth2/token"),
+        ("INTROSPECTION_SCOPES", "hydra.introspect"),
+        ("INTROSPECTION_CLIENT_ID", "lockgate"),
+        ("INTROSPECTION_CLIENT_SECRET", MARKERS[3]),
+        ("AUDIENCE", "https://orders.example.com"),
     ]));
     let mut introspection = everything();
     introspection.extend(variables(&[
@@ -118,7 +120,7 @@ fn cases() -> Vec<Case> {
         Case::example("zapier-introspection", "zapier/introspection.yaml", introspection),
         Case::example("joined-logs", "joined-logs/lockgate.yaml", deployed),
         Case::example("cognito", "cognito.yaml", cognito),
-        Case::example("hydra", "hydra.yaml", hydra),
+        Case::example("machine-clients", "machine-clients/lockgate.yaml", machines),
     ]
 }
 
