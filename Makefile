@@ -47,6 +47,7 @@ run: wasm tool $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Build everything and
 example-%: wasm tool $(fetched_envoy) ## Run one of envoy/examples: example-zapier, example-user-pools, …
 	exec envoy/examples/$*/run
 
+example-machine-clients: $(CLIENTS)/oidc-provider/node_modules/ready
 example-zapier: $(patsubst %,%/node_modules/ready,$(CLIENTS)/oidc-provider envoy/examples/zapier/integration)
 
 .PHONY: test
