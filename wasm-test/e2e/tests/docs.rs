@@ -42,6 +42,8 @@ fn every_link_of_a_readme_leads_somewhere() {
         "cli/README.md",
         "envoy/istio/README.md",
         "envoy/README.md",
+        "envoy/examples/identity-sidecar/README.md",
+        "envoy/examples/service-routing/README.md",
         "local/README.md",
         "terraform/README.md",
         "wasm-test/README.md",

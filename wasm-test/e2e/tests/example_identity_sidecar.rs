@@ -1,18 +1,23 @@
 //! `envoy/examples/identity-sidecar`: Go builds modules that only a known account can have, and knows
 //! nothing of that account.
 
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lockgate_e2e::example::Example;
 use lockgate_e2e::identity::is_identity;
 use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::ports::free_port;
 use lockgate_e2e::stack::workspace;
-use lockgate_e2e::{Answer, Client, Fault, FaultProxy, Journal, Process, Request, Upstream};
+use lockgate_e2e::url::encode;
+use lockgate_e2e::{Answer, Client, Fault, FaultProxy, Journal, Process, Recorded, Request, Upstream};
 use lockgate_local::{Signer, id_token_claims};
+use serde_json::{Value, json};
 
 const SIDECAR: u16 = 9090;
 const CLOUD_RUN: u16 = 8081;
@@ -27,7 +32,7 @@ fn client(port: u16) -> Client {
 }
 
 /// `go build` of the example's program with modules from `GOPROXY` alone, none of which it has yet.
-async fn build(proxy: &str, directory: &std::path::Path) -> Output {
+async fn build(proxy: &str, directory: &Path) -> Output {
     let mut command = Command::new("go");
     command
         .args(["build", "-o"])
@@ -108,29 +113,46 @@ async fn it_is_for_this_machine_and_for_reading() {
     assert_eq!(example.process.log().since(since).iter().filter(asked).count(), 1, "the last alone");
 }
 
-/// A metadata server of the test's own, whose every token is good for 2 s, so that it is used for one.
-fn short_lived(metadata: &Upstream, example: &Example, state: &std::path::Path) {
+/// A metadata server and token endpoint of the test's own: its every token is good for 2 s, so that the
+/// sidecar uses it for one.
+fn short_lived(google: &Upstream, example: &Example, state: &Path) {
     let issuer = format!("http://127.0.0.1:{}", example.port(GOOGLE));
-    let audience = format!("http://127.0.0.1:{}", example.port(CLOUD_RUN));
+    let audience = audience(example);
     let signer = Signer::load(&state.join("google")).unwrap();
-    metadata.program(move |_| {
+    google.program(move |request| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         let now = i64::try_from(now).unwrap();
         let account = "lockgate@lockgate-local.iam.gserviceaccount.com";
         let mut claims = id_token_claims(&issuer, &audience, account, now);
         claims.insert("exp".to_owned(), (now + 2).into());
-        Some(Answer::with_body(200, "application/text", &signer.sign_id_token(&claims).unwrap()))
+        let token = signer.sign_id_token(&claims).unwrap();
+        Some(if request.path() == "/token" {
+            Answer::with_body(200, "application/json", &json!({"id_token": token}).to_string())
+        } else {
+            Answer::with_body(200, "application/text", &token)
+        })
     });
 }
 
-#[tokio::test]
-async fn a_token_that_ends_in_the_middle_of_a_build_fails_no_request() {
+/// The service's address without the path.
+fn audience(example: &Example) -> String {
+    format!("http://127.0.0.1:{}", example.port(CLOUD_RUN))
+}
+
+/// Builds so slowly that a token ends in the middle; returns what the test's Google was asked meanwhile.
+async fn outlive_a_token(mode: &str) -> (Example, Vec<Recorded>) {
     let state = tempfile::tempdir().unwrap();
-    let metadata = Upstream::on_free_port();
+    let google = Upstream::on_free_port();
     let directory = state.path().display().to_string();
-    let variables = [("STATE_DIR", &*directory), ("METADATA_BASE", &metadata.url())];
+    let token_uri = format!("{}/token", google.url());
+    let variables = [
+        ("IDENTITY", mode),
+        ("STATE_DIR", &*directory),
+        ("METADATA_BASE", &google.url()),
+        ("TOKEN_URI", &token_uri),
+    ];
     let example = Example::start_with("identity-sidecar", &PORTS, &variables).await;
-    short_lived(&metadata, &example, state.path());
+    short_lived(&google, &example, state.path());
 
     // The third file is asked for so late that the token of those before it is over at the service too.
     let sidecar = ([127, 0, 0, 1], example.port(SIDECAR)).into();
@@ -146,13 +168,33 @@ async fn a_token_that_ends_in_the_middle_of_a_build_fails_no_request() {
     let statuses: Vec<_> =
         calls.iter().map(|call| call.answer.as_ref().map(|answer| answer.status)).collect();
     assert!(statuses.len() >= 4 && statuses.iter().all(|status| *status == Some(200)), "{statuses:?}");
-    let asked = metadata.requests().since(0);
+    let asked = google.requests().since(0);
     assert!(asked.len() >= 2, "one token was used for all");
+    (example, asked)
+}
+
+#[tokio::test]
+async fn a_token_that_ends_in_the_middle_of_a_build_fails_no_request() {
+    let (example, asked) = outlive_a_token("metadata").await;
     for request in asked {
         assert!(is_identity(&request.request), "{request:?}");
-        let audience = format!("audience=http%3A%2F%2F127.0.0.1%3A{}", example.port(CLOUD_RUN));
-        assert!(request.target.ends_with(&audience), "without the path: {}", request.target);
+        let audience = format!("&audience={}", encode(&audience(&example)));
+        assert!(request.target.ends_with(&audience), "{}", request.target);
+        assert_eq!(request.headers.text("metadata-flavor").as_deref(), Some("Google"));
         assert!(!request.headers.contains("x-forwarded-for") && !request.headers.contains("authorization"));
+    }
+}
+
+#[tokio::test]
+async fn nor_does_one_that_was_exchanged_for_a_keys_assertion() {
+    let (example, asked) = outlive_a_token("key").await;
+    for request in asked {
+        assert_eq!((&*request.method, request.path()), ("POST", "/token"));
+        let form = request.text();
+        let assertion = form.split("&assertion=").nth(1).unwrap().split('.').nth(1).unwrap();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(assertion).unwrap()).unwrap();
+        assert_eq!(claims["target_audience"], audience(&example));
+        assert_eq!(claims["iss"], "builder@lockgate-local.iam.gserviceaccount.com");
     }
 }
 
