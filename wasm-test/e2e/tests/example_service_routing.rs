@@ -161,7 +161,11 @@ async fn each_failure_has_an_answer_of_its_own() {
     instance.program(|request| match request.path() {
         "/hangs" => Some(Answer::Hang),
         "/resets" => Some(Answer::Reset),
-        _ => Some(Answer::status(503)),
+        _ => {
+            let mut answer = Response::new(503);
+            answer.headers.push("x-route-error", "no-instance");
+            Some(Answer::Respond(answer, Duration::ZERO))
+        }
     });
     assert_eq!(ask(Request::get("/audit/resets")).await, marked(503, "no-answer"));
     assert_eq!(ask(Request::get("/audit/x")).await, (503, None), "that is the service's own answer");
@@ -208,6 +212,16 @@ async fn what_may_be_repeated_is_tried_again_and_nothing_else() {
             assert_eq!(requests.len(), tries, "{method} after {first:?}");
             assert!(requests.iter().all(|each| each.method == method && each.body == request.body));
         }
+    }
+    // Only what Envoy can keep: its buffer has 1 MiB.
+    for (size, tries) in [(1_000_000, 2), (1_100_000, 1)] {
+        instance.program_in_turn(|_| true, [Answer::status(503), Answer::status(200)]);
+        let since = instance.requests().len();
+        let request = Request::new("PUT", "/audit/x").body(vec![b'x'; size]);
+        let status = routing.edge().send_chunked(&request, 100_000).await.status;
+        assert_eq!(status, if tries == 2 { 200 } else { 503 }, "{size}");
+        let requests = instance.requests().since(since);
+        assert!(requests.len() == tries && requests.iter().all(|each| each.body == request.body), "{size}");
     }
 }
 
@@ -365,6 +379,13 @@ async fn two_hops_choose_a_machine_and_then_what_is_on_it() {
     assert_eq!(marker(&answer), marked(503, "no-answer"));
     let answer = incoming.send(&get("/ordersx/health")).await;
     assert_eq!(marker(&answer), marked(404, "unknown-service"));
+
+    // A machine that has no instance of its own, or is not there at all, is no matter while another has.
+    routing.register("orders", &[11, 12, 31], 11).await;
+    for _ in 0..20 {
+        let answer = outgoing.send(&get("/orders/health")).await;
+        assert_eq!(answer.text(), "orders at 127.0.0.12: I am healthy!\n");
+    }
 
     // Between the hops the segment and the host are still there.
     let peer = Upstream::at(([127, 0, 0, 21], routing.example.port(INCOMING)).into());
