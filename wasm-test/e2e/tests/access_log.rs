@@ -61,8 +61,10 @@ async fn a_line_is_a_log_entry_of_cloud_logging() {
         [&json!("POST"), &json!("/public/fine"), &json!(200), &json!("HTTP/1.1")]
     );
     assert!(["requestSize", "responseSize"].iter().all(|size| request[size].as_u64() > Some(15)), "{fine}");
-    let latency = request["latency"].as_str().and_then(|latency| latency.strip_suffix('s'));
-    assert!(latency.and_then(|seconds| seconds.parse::<f32>().ok()).is_some_and(|s| s < 5.0), "{fine}");
+    let seconds = |line: &Value| -> Option<f32> {
+        line["httpRequest"]["latency"].as_str()?.strip_suffix('s')?.parse().ok()
+    };
+    assert!(seconds(&fine).is_some_and(|seconds| seconds < 5.0), "{fine}");
     let time = fine["time"].as_str().unwrap();
     assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{fine}");
     assert_eq!([&fine["request_id"], &fine["route"]], ["id-1", "public"]);
@@ -72,7 +74,7 @@ async fn a_line_is_a_log_entry_of_cloud_logging() {
     assert_eq!(line(&stack, "/admin/403").await["severity"], "WARNING");
     let left = line(&stack, "/public/hang").await;
     assert_eq!((&left["severity"], &left["httpRequest"]["status"]), (&json!("INFO"), &json!(0)));
-    assert!(left["httpRequest"]["latency"].as_str().is_some_and(|latency| latency.starts_with("0.3")));
+    assert!(seconds(&left).is_some_and(|seconds| (0.25..10.0).contains(&seconds)), "{left}");
     for line in stack.gateway_log().since(0) {
         assert!(!line.contains("secret") && !line.contains("agent-1"), "{line}");
     }
