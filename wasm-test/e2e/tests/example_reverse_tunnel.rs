@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use lockgate_e2e::byte_stream::{ByteServer, ByteStream};
 use lockgate_e2e::example::Example;
+use lockgate_e2e::h2_call::H2Call;
+use lockgate_e2e::h2_upstream::H2Upstream;
 use lockgate_e2e::http1::Headers;
 use lockgate_e2e::journal::{Journal, PATIENCE};
 use lockgate_e2e::ports::free_port;
@@ -31,6 +33,16 @@ const PROMISED: Duration = Duration::from_secs(30);
 struct Tunnels {
     example: Example,
     certificates: TempDir,
+    /// What the test's own agents have printed.
+    agents: Arc<Journal<String>>,
+}
+
+impl Drop for Tunnels {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", [self.example.process.log().since(0), self.agents.since(0)].concat().join("\n"));
+        }
+    }
 }
 
 impl Tunnels {
@@ -39,7 +51,8 @@ impl Tunnels {
         let certificates = TempDir::new().unwrap();
         let variables = [("BACKEND", "own"), ("CERTIFICATES", certificates.path().to_str().unwrap())];
         let ports = [CLIENTS, DOOR, 8444, 8445, FRONT_ADMIN, 9902, BACKEND];
-        Self { example: Example::start_with("reverse-tunnel", &ports, &variables).await, certificates }
+        let example = Example::start_with("reverse-tunnel", &ports, &variables).await;
+        Self { example, certificates, agents: Arc::default() }
     }
 
     fn address(&self, named: u16) -> SocketAddr {
@@ -78,7 +91,7 @@ impl Tunnels {
         let mut command = Command::new(std::env::var("ENVOY").unwrap());
         command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]);
         command.arg("--config-path").arg(path).current_dir(&self.certificates);
-        Process::start("agent", &mut command, Arc::new(Journal::default()))
+        Process::start("agent", &mut command, Arc::clone(&self.agents))
     }
 
     /// The agent `warehouse`.
@@ -105,10 +118,11 @@ impl Tunnels {
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    async fn wait_for_stat(&self, name: &str) {
-        let counted = async { while self.stat(name).await == 0 {} };
+    /// Returns when a counter or gauge has come so far.
+    async fn wait_for_stat(&self, name: &str, wanted: u64) {
+        let counted = async { while self.stat(name).await < wanted {} };
         let in_time = tokio::time::timeout(PATIENCE, counted).await;
-        assert!(in_time.is_ok(), "{name} stays 0");
+        assert!(in_time.is_ok(), "{name} is {} and not {wanted}", self.stat(name).await);
     }
 
     /// A certificate of the example's own authority for another name.
@@ -281,6 +295,29 @@ async fn bodies_trailers_and_websockets_pass_piece_by_piece() {
     }
 }
 
+#[tokio::test]
+async fn a_backend_that_speaks_http2_has_its_streams() {
+    let tunnels = Tunnels::start().await;
+    let backend = H2Upstream::start().await;
+    let http2 = ("{http_protocol_options: {enable_trailers: true}}", "{http2_protocol_options: {}}");
+    let _agent = tunnels.warehouse(backend.address().port(), &[http2]);
+    tunnels.answers("/warehouse", |answer| answer.status == 200).await;
+    let request = Request::post("/warehouse/Chat", "application/grpc", "").header("te", "trailers");
+    let mut call = H2Call::open(tunnels.address(CLIENTS), &request).await;
+    assert_eq!(call.response().await.status, 200);
+    for piece in [&b"first"[..], b"second", b"third"] {
+        call.write(piece);
+        assert_eq!(call.read().await.as_deref(), Some(piece));
+    }
+    call.finish("x-sum", "3");
+    while let Some(rest) = call.read().await {
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+    let trailers = call.trailers().await;
+    assert_eq!(trailers.text("grpc-status").as_deref(), Some("0"), "{trailers:?}");
+    assert_eq!(trailers.text("x-sum").as_deref(), Some("3"), "{trailers:?}");
+}
+
 /// Passes bytes on, one way, and keeps them.
 async fn tap(
     mut from: impl AsyncReadExt + Unpin,
@@ -345,14 +382,14 @@ async fn nobody_becomes_an_agent_without_the_certificate_of_one() {
         "tls_certificates: [{certificate_chain: {filename: shop.pem}, private_key: {filename: shop.key}}]";
     assert_eq!(tunnels.stat("ssl.fail_verify_no_cert").await, 0);
     let without = tunnels.agent(port, &[(own, "alpn_protocols: []")]);
-    tunnels.wait_for_stat("ssl.fail_verify_no_cert").await;
+    tunnels.wait_for_stat("ssl.fail_verify_no_cert", 1).await;
     drop(without);
 
     let other = workspace().join("wasm-test/e2e/fixtures/tls/localhost");
     let other = |kind: &str| format!("filename: {}.{kind}", other.display());
     let foreign =
         tunnels.agent(port, &[("filename: shop.pem", &other("pem")), ("filename: shop.key", &other("key"))]);
-    tunnels.wait_for_stat("ssl.fail_verify_error").await;
+    tunnels.wait_for_stat("ssl.fail_verify_error", 1).await;
     drop(foreign);
 
     // Known to the authority, and nobody's agent.
@@ -360,12 +397,15 @@ async fn nobody_becomes_an_agent_without_the_certificate_of_one() {
     tunnels.certify("nameless", "DNS:nameless.example.com");
     tunnels.certify("both", "URI:spiffe://example.com/agent/stranger,URI:spiffe://example.com/agent/shop2");
     for name in ["stranger", "nameless", "both"] {
-        let before = tunnels.example.process.log().len();
+        let before = tunnels.stat("http.agents.rbac.denied").await;
         let agent = tunnels.agent(port, &[("filename: shop", &format!("filename: {name}"))]);
-        let refused = |line: &str| line.contains("] agent ") && line.contains(": 403 rbac_access_denied");
-        tunnels.example.process.wait_for_line(name, before, refused).await;
+        tunnels.wait_for_stat("http.agents.rbac.denied", before + 1).await;
         drop(agent);
     }
+    let refused = |line: &str| {
+        line.contains("agent/stranger from 127.0.0.1") && line.contains(": 403 rbac_access_denied")
+    };
+    tunnels.example.process.wait_for_line("the refusal", 0, refused).await;
     assert!(warehouse.requests().is_empty());
 }
 
@@ -420,6 +460,19 @@ async fn an_agent_gets_no_other_agents_requests_whatever_it_calls_itself() {
     assert_eq!(backend.requests().len(), 60);
 }
 
+/// Stops a program, and returns when it has: each of its threads does so when it is its turn.
+async fn stop(process: Pid) {
+    kill_process(process, Signal::STOP).unwrap();
+    let runs = |thread: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        !stat.rsplit(')').next().unwrap().starts_with(" T")
+    };
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    while std::fs::read_dir(&tasks).unwrap().any(runs) {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_vanished_agent_is_an_honest_answer_in_time_and_one_that_is_back_is_served() {
     let tunnels = Tunnels::start().await;
@@ -427,10 +480,11 @@ async fn a_vanished_agent_is_an_honest_answer_in_time_and_one_that_is_back_is_se
     assert_eq!(tunnels.client().send(&Request::get("/before")).await.status, 200);
 
     // Its machine says nothing any more, and closes nothing.
-    let log = tunnels.example.process.log().since(0);
-    let hint = log.iter().find_map(|line| line.split("kill -STOP ").nth(1)).unwrap();
+    let said = |line: &str| line.contains("kill -STOP ");
+    let hint = tunnels.example.process.wait_for_line("the agent's number", 0, said).await;
+    let hint = hint.split("kill -STOP ").nth(1).unwrap();
     let agent = Pid::from_raw(hint.split(',').next().unwrap().parse().unwrap()).unwrap();
-    kill_process(agent, Signal::STOP).unwrap();
+    stop(agent).await;
     let begun = Instant::now();
     let answer = tunnels.client().send(&Request::get("/gone-1")).await;
     assert_eq!((answer.status, marked(&answer).as_deref()), (503, Some("broken")), "{answer:?}");
@@ -461,6 +515,22 @@ async fn a_vanished_agent_is_an_honest_answer_in_time_and_one_that_is_back_is_se
     backend.come_back();
     let answer = tunnels.client().send(&Request::get("/back-2")).await;
     assert_eq!((answer.status, marked(&answer)), (200, None), "{answer:?}");
+}
+
+#[tokio::test]
+async fn of_two_agents_of_one_name_the_other_serves_when_one_has_ended() {
+    let tunnels = Tunnels::start().await;
+    let backends = [Upstream::on_free_port(), Upstream::on_free_port()];
+    let agents = backends.each_ref().map(|backend| tunnels.warehouse(backend.address().port(), &[]));
+    // Two tunnels of each, and the example's own two.
+    tunnels.wait_for_stat("http.agents.downstream_cx_upgrades_active", 6).await;
+    tunnels.answers("/warehouse", |answer| answer.status == 200).await;
+    let served = |which: usize| backends[which].requests().len();
+    let (serving, waiting) = if served(0) > 0 { (0, 1) } else { (1, 0) };
+    let mut agents = agents.map(Some);
+    drop(agents[serving].take());
+    tunnels.answers("/warehouse", |answer| answer.status == 200).await;
+    assert!(served(waiting) > 0);
 }
 
 #[tokio::test]
