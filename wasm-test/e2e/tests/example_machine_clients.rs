@@ -236,8 +236,6 @@ async fn a_workload_calls_with_a_token_that_it_never_sees_and_that_is_renewed_in
 async fn a_workload_without_a_token_is_told_so_and_goes_on_when_there_is_one_again() {
     let machines = Machines::start(2).await;
     let workload = machines.client(WORKLOAD);
-    assert_eq!(workload.send(&Request::get("/orders/1")).await.status, 200);
-    machines.fail(json!([{"endpoint": "token", "mode": "status", "status": 500, "body": "down"}])).await;
     let until = async |status: u16| {
         let begun = Instant::now();
         loop {
@@ -251,6 +249,8 @@ async fn a_workload_without_a_token_is_told_so_and_goes_on_when_there_is_one_aga
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
+    until(200).await;
+    machines.fail(json!([{"endpoint": "token", "mode": "status", "status": 500, "body": "down"}])).await;
     let answer = until(503).await;
     assert_eq!(answer.text(), "The issuer gives no token at the moment.\n");
     assert!(answer.headers.contains("retry-after"), "{answer:?}");

@@ -238,6 +238,17 @@ async fn a_request_is_the_same_at_the_backend_and_its_answer_the_same_at_the_cli
     let seen = backend.requests().since(count).remove(0);
     assert_eq!(seen.headers.all("x-forwarded-proto"), [b"http"]);
     assert!(!seen.headers.contains("x-envoy-internal"), "{:?}", seen.headers);
+    // What is between a client and the front stays there.
+    let hop = Request::get("/hop")
+        .header("connection", "keep-alive, x-hop")
+        .header("x-hop", "1")
+        .header("keep-alive", "timeout=5")
+        .header("proxy-connection", "keep-alive");
+    assert_eq!(tunnels.client().send(&hop).await.status, 200);
+    let seen = backend.requests().since(count + 1).remove(0);
+    for name in ["connection", "x-hop", "keep-alive", "proxy-connection", "upgrade"] {
+        assert!(!seen.headers.contains(name), "{:?}", seen.headers);
+    }
 }
 
 #[tokio::test]
