@@ -1,0 +1,51 @@
+//! An example's folder under `envoy/examples/`, run by the very command of its README, on free ports.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::journal::Journal;
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::stack::workspace;
+
+/// A running example. Dropping it ends everything that it started.
+#[derive(Debug)]
+pub struct Example {
+    /// What it runs as; its log is everything that its programs print.
+    pub process: Process,
+    ports: Vec<(u16, u16)>,
+}
+
+impl Example {
+    /// Runs `envoy/examples/NAME/run` with each of these ports exchanged for a free one, and returns
+    /// once it says `ready`.
+    ///
+    /// # Panics
+    /// When it ends instead, or has not said so after a minute; with what it has printed.
+    pub async fn start(name: &str, ports: &[u16]) -> Self {
+        Self::start_with(name, ports, &[]).await
+    }
+
+    /// The same with variables of the environment.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn start_with(name: &str, ports: &[u16], variables: &[(&str, &str)]) -> Self {
+        let ports: Vec<_> = ports.iter().map(|&port| (port, free_port())).collect();
+        let exchanged: Vec<_> = ports.iter().map(|(from, to)| format!("{from}={to}")).collect();
+        let mut command = Command::new(workspace().join("envoy/examples").join(name).join("run"));
+        command.env("PORTS", exchanged.join(" ")).envs(variables.iter().copied());
+        let process = Process::start(name, &mut command, Arc::new(Journal::default()));
+        process.wait_for_line("ready", 0, |line| line == "ready").await;
+        Self { process, ports }
+    }
+
+    /// The port in the place of one that the folder names.
+    ///
+    /// # Panics
+    /// When the example was started without that port.
+    pub fn port(&self, named: u16) -> u16 {
+        let found = self.ports.iter().find(|(from, _)| *from == named);
+        found.unwrap_or_else(|| panic!("the example was started without port {named}")).1
+    }
+}
