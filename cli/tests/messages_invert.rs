@@ -39,6 +39,14 @@ fn a_service_that_an_agent_stands_beside_needs_no_address() {
 }
 
 #[test]
+fn a_statement_for_no_upstream_says_for_whom_it_is() {
+    let text =
+        FILE.replacen("sign_in:", "sign_in:\n  assertion: {key: {sm: projects/p/secrets/s/versions/1}}", 1);
+    let said = parse(&text).map(drop).unwrap_err().to_string();
+    assert!(said.contains("sign_in.assertion.audience: is missing"), "{said}");
+}
+
+#[test]
 fn each_bad_line_is_named_by_its_place() {
     for (line, instead, expected) in [
         (

@@ -9,6 +9,7 @@ use super::cors::RawCors;
 use super::invert::RawInvert;
 use super::matching::RawMatch;
 use super::mesh::RawMesh;
+use super::resolved::AccessLog;
 use super::scalars::{Count, Flag, Span, StatusSet};
 use super::secret::SecretName;
 use super::sign_in::RawSignIn;
@@ -117,6 +118,8 @@ pub(super) struct RawRoute {
     pub(super) forward_token: Option<Flag>,
     pub(super) cors: Option<RawCors>,
     pub(super) invert: Option<RawInvert>,
+    #[serde(default)]
+    pub(super) access_log: AccessLog,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

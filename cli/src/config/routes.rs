@@ -181,7 +181,7 @@ fn route(raw: RawRoute, field: &str, door: &Door, context: &Context<'_>) -> Resu
     if invert.is_some() && (enqueue.is_some() || adapter.is_some()) {
         return Err(Problem::new(&at("invert"), "expected neither enqueue nor adapter beside it"));
     }
-    Ok(Route { name, matching, guard, adapter, enqueue, cors, invert })
+    Ok(Route { name, matching, guard, adapter, enqueue, cors, invert, access_log: raw.access_log })
 }
 
 fn reserved(matching: &Match) -> bool {

@@ -78,20 +78,20 @@ pub fn request(method: &str, target: &str, host: &str, headers: &Headers, body: 
 pub fn response(bytes: &[u8], to_head: bool) -> Option<Response> {
     let (status_line, mut rest) = line(bytes)?;
     let status = status(status_line)?;
-    let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
+    let (mut headers, mut count) = (Headers::default(), 0);
     loop {
         let (line, behind) = line(rest)?;
         rest = behind;
         if line.is_empty() {
             break;
         }
-        if pairs.len() >= MAX_HEADERS || bytes.len() - rest.len() > MAX_HEAD {
+        count += 1;
+        if count > MAX_HEADERS || bytes.len() - rest.len() > MAX_HEAD {
             return None;
         }
         let (name, value) = header(line)?;
-        pairs.push((name, value.to_vec()));
+        headers.push(&name, value);
     }
-    let headers = Headers::new(pairs);
     let body = match framing(&headers)? {
         _ if to_head || matches!(status, 204 | 304) => Vec::new(),
         Framing::Chunked => unchunked(rest)?,
@@ -99,15 +99,13 @@ pub fn response(bytes: &[u8], to_head: bool) -> Option<Response> {
         Framing::Length(_) => return None,
         Framing::Rest => rest.to_vec(),
     };
-    let mut kept: Vec<(String, Vec<u8>)> = Vec::new();
-    for (name, value) in end_to_end(&headers).filter(|(name, _)| !name.starts_with("x-lockgate-")) {
-        kept.push((name.to_owned(), value.to_vec()));
-    }
+    let mut kept: Headers =
+        end_to_end(&headers).filter(|(name, _)| !name.starts_with("x-lockgate-")).collect();
     // It tells how long the body is that a GET would have had.
     if let (true, Some(length)) = (to_head, headers.first("content-length")) {
-        kept.push(("content-length".to_owned(), length.to_vec()));
+        kept.push("content-length", length);
     }
-    Some(Response { status, headers: Headers::new(kept), body })
+    Some(Response { status, headers: kept, body })
 }
 
 /// The headers that are not of one connection: neither by their name, nor because `connection` names them.
