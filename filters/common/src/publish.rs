@@ -228,7 +228,8 @@ impl Publisher {
 
 /// A request to publish all of a batch.
 fn body_of(batch: &[Queued]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(batch.iter().map(|queued| queued.message.len() + 1).sum::<usize>() + 32);
+    let mut body =
+        Vec::with_capacity(batch.iter().map(|queued| queued.message.len() + 1).sum::<usize>() + 32);
     body.extend_from_slice(b"{\"messages\":[");
     for (index, queued) in batch.iter().enumerate() {
         if index > 0 {
