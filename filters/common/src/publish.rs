@@ -46,6 +46,17 @@ pub enum PublishError {
     Failed,
 }
 
+impl PublishError {
+    /// In a word, for logs and metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Unauthorized => "no_access_token",
+            Self::Failed => "publish_failed",
+        }
+    }
+}
+
 /// A topic's publisher, one a root.
 #[derive(Clone)]
 pub struct Publisher(Rc<State>);

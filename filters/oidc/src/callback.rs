@@ -90,6 +90,11 @@ pub async fn answer(door: &Rc<Door>, stream: &Stream, path: &str, query: &str) -
     reply.headers.extend(lines.ok_or(TOO_LARGE)?.into_iter().map(|line| ("set-cookie", line)));
     stream.runtime().count(&["signed_in"]);
     audit::session(stream, "signed_in", &session);
+    if let Some(events) = &door.events
+        && let Some(opened) = Opened::new(door, (*session).clone())
+    {
+        events.signed_in(stream, &opened);
+    }
     Ok(reply)
 }
 

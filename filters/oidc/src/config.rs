@@ -13,6 +13,7 @@ use lockgate_common::services::Services;
 use crate::access::{self, Policies, RuleAccess};
 use crate::cache::Cache;
 use crate::door::{Door, Sessions};
+use crate::events::Events;
 use crate::programs::Programs;
 use crate::provider::Provider;
 use crate::seal::Keyring;
@@ -20,8 +21,17 @@ use crate::site::Site;
 use crate::upstream_headers::IdentityHeaders;
 
 /// Its top-level fields, beside those of every filter.
-pub const SECTIONS: &[&str] =
-    &["public_url", "session", "providers", "tokens", "token_page", "identity", "assertion", "policies"];
+pub const SECTIONS: &[&str] = &[
+    "public_url",
+    "session",
+    "providers",
+    "tokens",
+    "token_page",
+    "identity",
+    "assertion",
+    "policies",
+    "events",
+];
 
 /// The fields of a rule.
 pub const SETTINGS: &[&str] = access::SETTINGS;
@@ -79,6 +89,7 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
         needs_groups,
         token_page,
         keeps_access_token: token_page || forwards,
+        events: Events::from_config(document, runtime, &services)?,
         opened: Cache::new(MAX_OPENED, MAX_OPENED_BYTES),
         keyring: RefCell::default(),
     }))

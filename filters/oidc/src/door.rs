@@ -13,6 +13,7 @@ use lockgate_common::secret::{Secret, SecretSource};
 use crate::access::{Policies, RuleAccess};
 use crate::cache::Cache;
 use crate::cookies::Attributes;
+use crate::events::Events;
 use crate::programs::Programs;
 use crate::provider::Provider;
 use crate::refuse::{NO_RANDOM, NO_SECRET};
@@ -50,6 +51,8 @@ pub struct Door {
     pub token_page: bool,
     /// Whether a session keeps its access token.
     pub keeps_access_token: bool,
+    /// Where sign-ins are told; absent where they are not.
+    pub events: Option<Rc<Events>>,
     /// Session cookies that were opened, by their bytes.
     pub opened: Cache<Opened>,
     /// The parsed form of the secret that is in force.

@@ -115,10 +115,6 @@ const NO_KEY: Refusal = Refusal {
 /// Always 5xx, never 4xx: the sender did nothing wrong, and one that tells the two apart would not
 /// send again.
 fn refusal(error: PublishError) -> Refusal {
-    let reason = match error {
-        PublishError::Busy => "busy",
-        PublishError::Unauthorized => "no_access_token",
-        PublishError::Failed => "publish_failed",
-    };
-    Refusal { status: 503, reason, sentence: "The request could not be stored. Please send it again." }
+    let sentence = "The request could not be stored. Please send it again.";
+    Refusal { status: 503, reason: error.reason(), sentence }
 }
