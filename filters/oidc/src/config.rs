@@ -21,17 +21,8 @@ use crate::site::Site;
 use crate::upstream_headers::IdentityHeaders;
 
 /// Its top-level fields, beside those of every filter.
-pub const SECTIONS: &[&str] = &[
-    "public_url",
-    "session",
-    "providers",
-    "tokens",
-    "token_page",
-    "identity",
-    "assertion",
-    "policies",
-    "events",
-];
+pub const SECTIONS: &[&str] =
+    &["public_url", "session", "providers", "tokens", "token_page", "identity", "assertion", "policies"];
 
 /// The fields of a rule.
 pub const SETTINGS: &[&str] = access::SETTINGS;
@@ -54,7 +45,7 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
         }
         providers.push(Rc::new(provider));
     }
-    let fields = document.object("session", &["secret", "cookie", "idle_s", "lifetime_s"])?;
+    let fields = document.object("session", &["secret", "cookie", "idle_s", "lifetime_s", "event_topic"])?;
     let sessions = match providers.is_empty() {
         true => None,
         false => Some(sessions(&fields, runtime, &services)?),
@@ -89,7 +80,6 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
         needs_groups,
         token_page,
         keeps_access_token: token_page || forwards,
-        events: Events::from_config(document, runtime, &services)?,
         opened: Cache::new(MAX_OPENED, MAX_OPENED_BYTES),
         keyring: RefCell::default(),
     }))
@@ -118,7 +108,8 @@ fn sessions(
     const MAX_LIFETIME_S: u64 = crate::back_channel::MAX_SESSION_S;
     let lifetime_s = fields.number("lifetime_s", 60, MAX_LIFETIME_S, 12 * 3_600)?;
     let idle_s = fields.number("idle_s", 1, MAX_LIFETIME_S, lifetime_s.min(4 * 3_600))?;
-    Ok(Sessions { secret, idle_s, lifetime_s })
+    let events = Events::from_config(fields, runtime, services)?;
+    Ok(Sessions { secret, idle_s, lifetime_s, events })
 }
 
 #[inline(never)]

@@ -51,8 +51,6 @@ pub struct Door {
     pub token_page: bool,
     /// Whether a session keeps its access token.
     pub keeps_access_token: bool,
-    /// Where sign-ins are told; absent where they are not.
-    pub events: Option<Rc<Events>>,
     /// Session cookies that were opened, by their bytes.
     pub opened: Cache<Opened>,
     /// The parsed form of the secret that is in force.
@@ -67,6 +65,8 @@ pub struct Sessions {
     pub idle_s: u64,
     /// A session this old is over, in seconds.
     pub lifetime_s: u64,
+    /// Where sign-ins are told; absent where they are not.
+    pub events: Option<Rc<Events>>,
 }
 
 impl Door {

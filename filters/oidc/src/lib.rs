@@ -55,6 +55,8 @@ pub const FILTER: Definition = Definition {
         &["refreshed"],
         &["refresh_failed"],
         &["key_fetches"],
+        &["event", "published"],
+        &["event", "failed"],
         &["cache", "hit"],
         &["cache", "miss"],
     ],
