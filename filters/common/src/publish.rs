@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::encoding::base64;
 use crate::event::Event;
 use crate::json::{Json, write_string};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Story};
 use crate::services::Services;
 
 /// Pub/Sub's limit for one request (cloud.google.com/pubsub/quotas#resource_limits).
@@ -133,7 +133,13 @@ impl Publisher {
     }
 
     /// Publishes, and waits until Pub/Sub says that it has it, until `deadline` (ms since 1970).
-    pub async fn publish(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
+    pub fn publish(&self, message: Vec<u8>, deadline: u64) -> Story<Result<(), PublishError>> {
+        let publisher = self.clone();
+        // Made here, it is in a module once; a future of an async function is in each crate that waits for it.
+        Box::pin(async move { publisher.store(message, deadline).await })
+    }
+
+    async fn store(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
         let state = &self.0;
         let queued_bytes = state.queued_bytes.get() + message.len();
         if state.runtime.is_crowded() || queued_bytes > MAX_QUEUED_BYTES {

@@ -79,7 +79,7 @@ impl PubsubEnqueue {
             return Err(TOO_LARGE);
         }
         let message = message_of(&data, &request::attributes(&envelope, property("lockgate_kind")));
-        part(settings.publisher.publish(message, deadline)).await.map_err(refusal)?;
+        settings.publisher.publish(message, deadline).await.map_err(refusal)?;
         stream.runtime().count(&["enqueued"]);
         Ok(Verdict::Reply(request::reply(&settings.reply, &envelope.id)))
     }
