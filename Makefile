@@ -47,6 +47,8 @@ run: wasm tool $(fetched_envoy) $(TOOLS)/oidc-mock/ready ## Build everything and
 example-%: wasm tool $(fetched_envoy) ## Run one of envoy/examples: example-zapier, example-user-pools, …
 	exec envoy/examples/$*/run
 
+example-user-pools: $(TOOLS)/moto/ready $(TOOLS)/oidc-mock/ready
+
 .PHONY: test
 test: lint unit e2e container-test ## Every test: lints, pure functions, the simulated host, real Envoy with real clients, the container
 
@@ -214,7 +216,7 @@ $(TOOLS)/envoy-%/lib/envoy:
 	$@ --version > /dev/null
 
 .PHONY: clients
-clients: $(patsubst %,$(TOOLS)/%/ready,slack oidc-mock) $(patsubst %,$(CLIENTS)/%/node_modules/ready,bolt browser istio oidc-provider)
+clients: $(patsubst %,$(TOOLS)/%/ready,slack oidc-mock moto) $(patsubst %,$(CLIENTS)/%/node_modules/ready,bolt browser istio oidc-provider)
 
 $(TOOLS)/%/ready: $(CLIENTS)/%/requirements.txt
 	@command -v python3 > /dev/null || { echo "Python 3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }
