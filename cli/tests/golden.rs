@@ -60,12 +60,12 @@ fn cases() -> Vec<Case> {
     cloud_run.extend(identity.clone());
     let mut private = log.clone();
     private.extend(identity);
-    let mut cognito = everything();
-    cognito.extend(variables(&[
-        ("AWS_REGION", "eu-west-1"),
-        ("COGNITO_USER_POOL_ID", "eu-west-1_abc123"),
-        ("COGNITO_CLIENT_ID", "3ho4ek12345678909nh3fmhpko"),
-        ("COGNITO_CLIENT_SECRET", MARKERS[3]),
+    let mut user_pools = everything();
+    user_pools.extend(variables(&[
+        ("USER_POOL_ISSUER", "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_abc123"),
+        ("OIDC_ISSUER", "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_abc123"),
+        ("USER_POOL_CLIENT_ID", "3ho4ek12345678909nh3fmhpko"),
+        ("SIGN_IN_TOPIC", "projects/p/topics/sign-ins"),
     ]));
     let mut hydra = everything();
     hydra.extend(variables(&[
@@ -90,7 +90,7 @@ fn cases() -> Vec<Case> {
         case("slack-only", example("slack-only.yaml")),
         case("sign-in", example("sign-in.yaml")),
         case("zapier", example("zapier.yaml")),
-        Case { name: "cognito", text: example("cognito.yaml"), environment: cognito },
+        Case { name: "user-pools", text: example("user-pools/lockgate.yaml"), environment: user_pools },
         Case { name: "hydra", text: example("hydra.yaml"), environment: hydra },
     ]
 }
