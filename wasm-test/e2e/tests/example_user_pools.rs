@@ -2,11 +2,12 @@
 //! who sign in, and a consumer that hears of each once.
 
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lockgate_e2e::admin::Admin;
 use lockgate_e2e::example::Example;
 use lockgate_e2e::oidc_login::sign_in;
 use lockgate_e2e::stack::workspace;
@@ -39,7 +40,7 @@ async fn pool() -> &'static Pool {
 
 impl Pool {
     fn client(&self) -> Client {
-        Client::new((Ipv4Addr::LOCALHOST, self.example.port(8080)).into())
+        Client::new(at(self.example.port(8080)))
     }
 
     /// A token as an app gets it, by the folder's script.
@@ -57,18 +58,23 @@ impl Pool {
         self.client().send(&request).await
     }
 
-    /// Why a request was refused.
-    async fn reason(&self, answer: &Response) -> String {
+    /// Checks that a request was refused with this status and for this reason.
+    async fn assert_refused(&self, answer: &Response, status: u16, reason: &str, what: &str) {
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
         let id = answer.headers.text("x-request-id").expect("an id");
         let is_its = |line: &str| line.contains(&id) && line.contains("refused reason=");
         let line = self.example.process.wait_for_line("the reason", 0, is_its).await;
-        line.split_once("reason=").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or_default().to_owned()
+        assert!(line.contains(&format!("refused reason={reason} status={status} ")), "{what}: {line}");
     }
 
     /// How often the pool was asked for its keys.
-    fn key_fetches(&self) -> usize {
-        self.example.process.log().matching(|line| line.contains(KEYS)).len()
+    fn key_fetches(&self) -> u64 {
+        self.example.process.log().matching(|line| line.contains(KEYS)).len() as u64
     }
+}
+
+fn at(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 fn python() -> PathBuf {
@@ -102,14 +108,14 @@ async fn the_pools_groups_decide_and_its_id_tokens_open_nothing() {
     ] {
         let token = pool.token(email, "AccessToken");
         for (path, status) in [("/hello", hello), ("/users", users), ("/elsewhere", hello), ("/world", 200)] {
-            let answer = pool.ask(path, &token).await;
-            assert_eq!(answer.status, status, "{email} at {path}: {}", answer.text());
-            if status == 403 {
-                assert_eq!(pool.reason(&answer).await, "not_allowed", "{email} at {path}");
+            let (answer, what) = (pool.ask(path, &token).await, format!("{email} at {path}"));
+            match status {
+                403 => pool.assert_refused(&answer, 403, "not_allowed", &what).await,
+                _ => assert_eq!(answer.status, status, "{what}: {}", answer.text()),
             }
         }
         let answer = pool.ask("/hello", &pool.token(email, "IdToken")).await;
-        assert_eq!((answer.status, pool.reason(&answer).await.as_str()), (401, "token_audience"), "{email}");
+        pool.assert_refused(&answer, 401, "token_audience", email).await;
     }
     for (path, status) in [("/world", 200), ("/hello", 401), ("/users", 401), ("/elsewhere", 401)] {
         assert_eq!(pool.client().send(&Request::get(path)).await.status, status, "{path}");
@@ -153,7 +159,7 @@ async fn what_is_not_quite_the_pools_token_is_refused() {
         [("a forged signature", forged.as_str(), "token_signature"), ("a word", "x", "token_malformed")];
     for (name, token, reason) in minted.chain(others) {
         let answer = pool.ask("/hello", token).await;
-        assert_eq!((answer.status, pool.reason(&answer).await.as_str()), (401, reason), "{name}");
+        pool.assert_refused(&answer, 401, reason, name).await;
         let challenge = answer.headers.text("www-authenticate").unwrap();
         assert!(challenge.contains("error=\"invalid_token\""), "{name}: {challenge}");
     }
@@ -164,7 +170,8 @@ async fn keys_are_fetched_once_a_worker_and_for_unknown_ones_at_a_bounded_rate()
     /// Of `Throttle` in filters/common/src/fetch.rs.
     const INTERVAL: Duration = Duration::from_secs(10);
     let pool = pool().await;
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let admin = Admin::new(at(pool.example.port(9901)));
+    let workers = admin.stat("server.concurrency").await;
     // And once by the main thread, which no request uses.
     let (began, before) = (Instant::now(), pool.key_fetches());
     assert!((1..=workers + 1).contains(&before), "{before} fetches by {workers} workers");
@@ -183,7 +190,7 @@ async fn keys_are_fetched_once_a_worker_and_for_unknown_ones_at_a_bounded_rate()
         assert_eq!(pool.ask("/hello", token.as_str().unwrap()).await.status, 401);
     }
     let fetched = pool.key_fetches() - before;
-    let most = workers * (began.elapsed().as_secs() / INTERVAL.as_secs() + 1) as usize;
+    let most = workers * (began.elapsed().as_secs() / INTERVAL.as_secs() + 1);
     assert!(fetched <= most, "{fetched} fetches by {workers} workers in {:?}", began.elapsed());
 }
 
