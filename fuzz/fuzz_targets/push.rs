@@ -11,7 +11,7 @@ use pubsub_playback::restore;
 fuzz_target!(|data: &[u8]| {
     let _ = Push::parse(data);
     let Ok((envelope, _)) = Envelope::decode(data, None) else { return };
-    let pushed = Headers::new(vec![(":authority".into(), b"proxy".to_vec())]);
+    let pushed = Headers::from_iter([(":authority", "proxy")]);
     let Ok(headers) = restore::headers(&envelope, &Push::default(), &[], &pushed) else { return };
     assert_eq!(headers.iter().filter(|(name, _)| *name == ":authority").count(), 1);
     for (name, value) in headers.iter() {

@@ -101,19 +101,21 @@ fn local_replies() -> Value {
             "inline_string": format!("{sentence} Request id: %REQ(X-REQUEST-ID):64%\n"),
         }})
     };
-    let by_guard = json!({"extension_filter": {
-        "name": "envoy.access_loggers.extension_filters.cel",
-        "typed_config": typed(
-            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-            json!({"expression": "response.code_details.startsWith(\"rbac_access_denied\")"}),
-        ),
-    }});
     let status = |status: u16, key: &str| {
         json!({"status_code_filter": {"comparison": {
             "op": "EQ",
             "value": {"default_value": status, "runtime_key": format!("lockgate.{key}")},
         }}})
     };
+    let of_rbac = json!({"extension_filter": {
+        "name": "envoy.access_loggers.extension_filters.cel",
+        "typed_config": typed(
+            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            json!({"expression": "response.code_details.startsWith(\"rbac_access_denied\")"}),
+        ),
+    }});
+    // An expression is not asked before it has to be: the answer to a webhook is a local reply too.
+    let by_guard = json!({"and_filter": {"filters": [status(403, "not_open"), of_rbac]}});
     // The end of max_stream_duration has no flag, only its status: 408 while the request is still
     // arriving, 504 behind it.
     let failed = json!({"or_filter": {"filters": [

@@ -5,6 +5,9 @@
 use lockgate_common::flow::Definition;
 use lockgate_common::shell;
 
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
 const FILTERS: &[Definition] = &[
     #[cfg(feature = "oidc")]
     oidc::FILTER,

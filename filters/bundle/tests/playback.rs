@@ -11,7 +11,6 @@ use lockgate_common::assertion::AssertionKeys;
 use lockgate_common::encoding::{base64, base64url, from_base64url};
 use lockgate_common::envelope::{Envelope, LogKeys};
 use lockgate_common::hmac;
-use lockgate_common::http::Headers;
 use lockgate_common::secret::Secret;
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, SigningKey};
@@ -49,9 +48,7 @@ fn envelope_of(
     body: &[u8],
     key: Option<&LogKeys>,
 ) -> Vec<u8> {
-    let mut headers = Headers::default();
-    headers.push("content-type", b"text/x");
-    headers.push("x-request-id", b"corr");
+    let header = |name: &'static str, value: &'static [u8]| (name.into(), value.into());
     let envelope = Envelope {
         id: "id-1".into(),
         dedup: Some("Ev1".into()),
@@ -59,8 +56,8 @@ fn envelope_of(
         route: "r".into(),
         method: method.into(),
         path: path.into(),
-        headers,
-        principal: principal.map(str::to_owned),
+        headers: vec![header("content-type", b"text/x"), header("x-request-id", b"corr")],
+        principal: principal.map(Into::into),
         trace: None,
     };
     envelope.encode(body, key)

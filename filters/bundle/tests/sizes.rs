@@ -6,15 +6,15 @@ use std::path::Path;
 
 /// As shipped, with a std that is built for size.
 const BUDGETS: &[(&str, usize)] = &[
-    ("oidc", 357_000),
+    ("oidc", 354_000),
     ("slack-signature", 137_000),
     ("form-to-json", 106_000),
     ("pubsub-enqueue", 149_000),
     ("pubsub-playback", 193_000),
     ("upstream-identity", 130_000),
     ("log", 251_000),
-    ("log-identity", 268_000),
-    ("lockgate", 472_000),
+    ("log-identity", 269_000),
+    ("lockgate", 476_000),
 ];
 
 /// What the std that comes with the compiler adds at most: code and texts of panics.

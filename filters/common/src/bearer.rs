@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     fn read(value: &str) -> Result<Option<String>, Repeated> {
-        let headers = Headers::new(vec![("authorization".to_owned(), value.as_bytes().to_vec())]);
+        let headers = Headers::from_iter([("authorization", value)]);
         token(&headers).map(|token| token.map(|token| String::from_utf8(token.to_vec()).unwrap()))
     }
 

@@ -2,9 +2,10 @@
 //! body as it came. Attributes cannot hold it: a value is at most 1,024 bytes, a message has at most
 //! 100 (cloud.google.com/pubsub/quotas#resource_limits).
 
+use std::borrow::Cow;
+
 use crate::encoding::{base64, from_base64, push_hex};
 use crate::hmac;
-use crate::http::Headers;
 use crate::json::{Json, Kind, write_string};
 use crate::secret::Secret;
 
@@ -21,27 +22,31 @@ pub const fn push_bytes(body: usize) -> usize {
     (body + MAX_HEAD_BYTES) / 3 * 4 + 64 * 1024
 }
 
-/// A request as it is stored.
-pub struct Envelope {
+/// A request as it is stored. Texts are those of the request, or of the data that it was read from,
+/// wherever they stand there as they are.
+pub struct Envelope<'a> {
     /// Minted at enqueue, UUID version 7; the upstream's idempotency key.
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// The sender's own stable id.
-    pub dedup: Option<String>,
+    pub dedup: Option<Cow<'a, str>>,
     /// When it was received, RFC 3339.
-    pub received_at: String,
+    pub received_at: Cow<'a, str>,
     /// The name of the route that took it.
-    pub route: String,
+    pub route: Cow<'a, str>,
     /// Method.
-    pub method: String,
+    pub method: Cow<'a, str>,
     /// Path with query, as the upstream will see it.
-    pub path: String,
+    pub path: Cow<'a, str>,
     /// Headers, in order.
-    pub headers: Headers,
+    pub headers: Vec<Header<'a>>,
     /// Who was verified, as JSON text.
-    pub principal: Option<String>,
+    pub principal: Option<Cow<'a, str>>,
     /// The trace or correlation id it came with.
-    pub trace: Option<String>,
+    pub trace: Option<Cow<'a, str>>,
 }
+
+/// A header's name, lower case, and value.
+pub type Header<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
 
 /// Why an envelope cannot be played back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +68,7 @@ pub struct LogKeys(Vec<LogKey>);
 
 struct LogKey {
     id: String,
-    key: Vec<u8>,
+    key: hmac::Key,
 }
 
 impl LogKeys {
@@ -71,20 +76,23 @@ impl LogKeys {
     pub fn parse(secret: &Secret) -> Option<Self> {
         let text = std::str::from_utf8(secret.expose()).ok()?;
         let key = |text: &str| {
-            let key = from_base64(text.trim().as_bytes()).filter(|key| key.len() == 32)?;
+            let bytes = from_base64(text.trim().as_bytes()).filter(|key| key.len() == 32)?;
+            let key = hmac::Key::new(&bytes);
             let mut id = String::new();
-            push_hex(&mut id, hmac::sign(&key, &[b"lockgate log key id"]).get(..4)?);
+            push_hex(&mut id, key.sign(&[b"lockgate log key id"]).get(..4)?);
             Some(LogKey { id, key })
         };
         text.split(',').map(key).collect::<Option<Vec<_>>>().map(Self)
     }
 }
 
-impl Envelope {
+impl<'a> Envelope<'a> {
     /// The data of a message; sealed with the newest key where there are keys.
     #[inline(never)]
     pub fn encode(&self, body: &[u8], keys: Option<&LogKeys>) -> Vec<u8> {
-        let mut line = b"{\"v\":1".to_vec();
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
+        let mut line = Vec::with_capacity(self.path.len() + headers + body.len() + 512);
+        line.extend_from_slice(b"{\"v\":1");
         let texts = [
             ("id", Some(&self.id)),
             ("dedup", self.dedup.as_ref()),
@@ -104,7 +112,7 @@ impl Envelope {
         }
         push_text(&mut line, "trace", self.trace.as_ref());
         if let Some(LogKey { id, key }) = keys.and_then(|keys| keys.0.first()) {
-            let mac = hmac::sign(key, &[&line, b"\n", body]);
+            let mac = key.sign(&[&line, b"\n", body]);
             line.extend_from_slice(MAC.as_bytes());
             write_string(&mut line, id);
             line.extend_from_slice(b",\"hs256\":");
@@ -118,7 +126,7 @@ impl Envelope {
 
     /// Takes data apart: the envelope and the body. With keys, what is not sealed by one is an error.
     #[inline(never)]
-    pub fn decode<'a>(data: &'a [u8], keys: Option<&LogKeys>) -> Result<(Self, &'a [u8]), EnvelopeError> {
+    pub fn decode(data: &'a [u8], keys: Option<&LogKeys>) -> Result<(Self, &'a [u8]), EnvelopeError> {
         let malformed = EnvelopeError::Malformed;
         let end = data.iter().position(|byte| *byte == b'\n').ok_or(malformed)?;
         let (line, body) = data.split_at_checked(end).ok_or(malformed)?;
@@ -132,14 +140,14 @@ impl Envelope {
         if let Some(keys) = keys {
             check_seal(keys, json, line, body)?;
         }
-        let optional = |name: &str| -> Result<Option<String>, EnvelopeError> {
+        let optional = |name: &str| -> Result<Option<Cow<'a, str>>, EnvelopeError> {
             match json.unique_field(name).map_err(|_| malformed)? {
                 None => Ok(None),
-                Some(json) => json.str().map(|text| Some(text.into_owned())).ok_or(malformed),
+                Some(json) => json.str().map(Some).ok_or(malformed),
             }
         };
         let text = |name: &str| optional(name)?.filter(|text| !text.is_empty()).ok_or(malformed);
-        let principal = json.field("principal").map(|json| String::from_utf8_lossy(json.text()).into_owned());
+        let principal = json.field("principal").map(|json| String::from_utf8_lossy(json.text()));
         let envelope = Self {
             id: text("id")?,
             dedup: optional("dedup")?,
@@ -172,7 +180,7 @@ fn check_seal(keys: &LogKeys, json: Json<'_>, line: &[u8], body: &[u8]) -> Resul
         .rposition(|window| window == seal)
         .and_then(|end| line.get(..end))
         .ok_or(EnvelopeError::Forged)?;
-    if hmac::verify(&key.key, &[sealed, b"\n", body], &tag.unwrap_or_default()) {
+    if key.key.verify(&[sealed, b"\n", body], &tag.unwrap_or_default()) {
         Ok(())
     } else {
         Err(EnvelopeError::Forged)
@@ -185,7 +193,7 @@ fn push_name(line: &mut Vec<u8>, name: &str) {
     line.push(b':');
 }
 
-fn push_text(line: &mut Vec<u8>, name: &str, text: Option<&String>) {
+fn push_text(line: &mut Vec<u8>, name: &str, text: Option<&Cow<'_, str>>) {
     if let Some(text) = text {
         push_name(line, name);
         write_string(line, text);
@@ -193,7 +201,7 @@ fn push_text(line: &mut Vec<u8>, name: &str, text: Option<&String>) {
 }
 
 /// Pairs of name and value; a value that is not UTF-8 is `{"base64": …}`.
-fn push_headers(line: &mut Vec<u8>, headers: &Headers) {
+fn push_headers(line: &mut Vec<u8>, headers: &[Header<'_>]) {
     line.push(b'[');
     for (index, (name, value)) in headers.iter().enumerate() {
         if index > 0 {
@@ -215,25 +223,27 @@ fn push_headers(line: &mut Vec<u8>, headers: &Headers) {
     line.push(b']');
 }
 
-fn headers(json: Json<'_>) -> Result<Headers, EnvelopeError> {
+fn headers(json: Json<'_>) -> Result<Vec<Header<'_>>, EnvelopeError> {
     let malformed = EnvelopeError::Malformed;
     if json.kind() != Kind::Array {
         return Err(malformed);
     }
-    let mut headers = Headers::default();
+    let mut headers = Vec::new();
     for pair in json.elements() {
         let mut pair = pair.elements();
         let name = pair.next().and_then(Json::str).ok_or(malformed)?;
         let value = pair.next().ok_or(malformed)?;
         let bytes = match value.str() {
-            Some(text) => text.as_bytes().to_vec(),
+            Some(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+            Some(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
             None => value
                 .field("base64")
                 .and_then(Json::str)
                 .and_then(|text| from_base64(text.as_bytes()))
+                .map(Cow::Owned)
                 .ok_or(malformed)?,
         };
-        headers.push(&name, &bytes);
+        headers.push((name, bytes));
     }
     Ok(headers)
 }

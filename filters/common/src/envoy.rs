@@ -1,26 +1,46 @@
-//! [`Host`] over the proxy-wasm ABI: the only file that calls the host.
+//! [`Host`] over the proxy-wasm ABI: with `abi`, all that calls the host.
 //!
 //! The SDK's getters for `String` panic on a byte that is not UTF-8, and most of its calls panic on
 //! a status they do not list; a panic ends the VM for every stream of the worker. So only the
 //! `_bytes` variants stand here, and each is called only where the map or buffer exists.
 
+use std::cell::Cell;
 use std::time::{Duration, UNIX_EPOCH};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
+use crate::abi;
 use crate::host::{Body, Call, Host, HostError, Level, Map, Metric, Phase};
 use crate::http::{Headers, Reply};
 
-/// The proxy this module was loaded into.
-pub struct Envoy;
+/// The proxy this module was loaded into. What cannot change during a callback is asked once in it:
+/// each question crosses the VM's border.
+#[derive(Default)]
+pub struct Envoy {
+    now_ms: Cell<Option<u64>>,
+    context: Cell<Option<u32>>,
+}
+
+impl Envoy {
+    /// A callback begins, about `context`. The proxy puts that in force, whatever was before.
+    pub fn called(&self, context: u32) {
+        self.now_ms.set(None);
+        self.context.set(Some(context));
+    }
+}
 
 impl Host for Envoy {
     fn now_ms(&self) -> u64 {
-        hostcalls::get_current_time()
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-            .map_or(0, |since| since.as_millis() as u64)
+        let known = self.now_ms.get();
+        let now_ms = known.unwrap_or_else(|| {
+            hostcalls::get_current_time()
+                .ok()
+                .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+                .map_or(0, |since| since.as_millis() as u64)
+        });
+        self.now_ms.set(Some(now_ms));
+        now_ms
     }
 
     fn random(&self, bytes: &mut [u8]) -> bool {
@@ -28,7 +48,11 @@ impl Host for Envoy {
     }
 
     fn env(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
+        let environment = abi::environment();
+        let mut variables = environment.split(|byte| *byte == 0);
+        let value =
+            variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        std::str::from_utf8(value).ok().filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     fn log(&self, level: Level, line: &str) {
@@ -41,11 +65,16 @@ impl Host for Envoy {
     }
 
     fn enter(&self, context: u32) -> Result<(), HostError> {
-        hostcalls::set_effective_context(context).map_err(error)
+        if self.context.get() == Some(context) {
+            return Ok(());
+        }
+        hostcalls::set_effective_context(context).map_err(error)?;
+        self.context.set(Some(context));
+        Ok(())
     }
 
     fn headers(&self, map: Map) -> Headers {
-        Headers::new(hostcalls::get_map_bytes(map_type(map)).unwrap_or_default())
+        abi::headers(map_type(map))
     }
 
     fn set_headers(&self, map: Map, headers: &Headers) {

@@ -1,45 +1,6 @@
 //! HTTP messages as plain values.
 
-/// Headers in the order they came, names lower case as the proxy gives them, values as bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, Vec<u8>)>);
-
-/// A header that may stand once stood twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeated;
-
-impl Headers {
-    /// Takes the pairs as they are.
-    pub fn new(pairs: Vec<(String, Vec<u8>)>) -> Self {
-        Self(pairs)
-    }
-
-    /// The pairs, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
-    }
-
-    /// The first value of `name`. For decisions use [`Headers::single`].
-    pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
-    }
-
-    /// The one value of `name`. "The first valid one wins" is how checks are bypassed, so a second
-    /// one is an error.
-    pub fn single(&self, name: &str) -> Result<Option<&[u8]>, Repeated> {
-        let mut values = self.iter().filter(|(other, _)| *other == name);
-        let first = values.next().map(|(_, value)| value);
-        match values.next() {
-            Some(_) => Err(Repeated),
-            None => Ok(first),
-        }
-    }
-
-    /// Adds a pair at the end.
-    pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.0.push((name.to_owned(), value.to_vec()));
-    }
-}
+pub use lockgate_wire::headers::{Headers, Repeated};
 
 /// An answer that a filter gives in the upstream's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,16 +112,6 @@ pub fn is_plain_target(target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_second_value_is_an_error_where_one_is_expected() {
-        let mut headers = Headers::default();
-        headers.push("a", b"1");
-        assert_eq!(headers.single("a"), Ok(Some(b"1".as_slice())));
-        assert_eq!(headers.single("b"), Ok(None));
-        headers.push("a", b"1");
-        assert_eq!(headers.single("a"), Err(Repeated));
-    }
 
     #[test]
     fn parameters_of_segments_are_taken_off() {

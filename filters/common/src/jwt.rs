@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::encoding::from_base64url;
 use crate::fetch::Shared;
 use crate::host::Host;
-use crate::json::Json;
+use crate::json::{Document, Json};
 use crate::jwks::{Algorithm, Key, Keys};
 
 /// Longest token that is looked at, in bytes.
@@ -45,7 +45,7 @@ pub struct Token {
     key_id: Option<String>,
     signed: Vec<u8>,
     signature: Vec<u8>,
-    claims: Vec<u8>,
+    claims: Document,
 }
 
 impl Token {
@@ -74,7 +74,7 @@ impl Token {
             _ => return Err(TokenError::Algorithm),
         };
         let (kind, key_id) = (optional_text(header, "typ")?, optional_text(header, "kid")?);
-        Json::parse(&claims).map_err(|_| TokenError::Malformed)?;
+        let claims = Document::parse(claims).map_err(|_| TokenError::Malformed)?;
         Ok(Self { algorithm, kind, key_id, signed, signature, claims })
     }
 
@@ -87,19 +87,19 @@ impl Token {
 
     /// Checks `iss` (RFC 7519, 4.1.1).
     pub fn expect_issuer(&self, issuers: &[String]) -> Result<(), TokenError> {
-        if issuers.contains(&text(self.claims()?, "iss")?) { Ok(()) } else { Err(TokenError::Issuer) }
+        if issuers.contains(&text(self.claims(), "iss")?) { Ok(()) } else { Err(TokenError::Issuer) }
     }
 
     /// Checks that `aud` names one of `audiences` (RFC 7519, 4.1.3).
     pub fn expect_audience(&self, audiences: &[&str]) -> Result<(), TokenError> {
-        let given = unique(self.claims()?, "aud")?.ok_or(TokenError::Audience)?;
+        let given = unique(self.claims(), "aud")?.ok_or(TokenError::Audience)?;
         let fits = |json: Json<'_>| json.str().is_some_and(|text| audiences.contains(&&*text));
         if fits(given) || given.elements().any(fits) { Ok(()) } else { Err(TokenError::Audience) }
     }
 
     /// Checks `exp`, which must be there, `nbf` and `iat`.
     pub fn expect_times(&self, now_ms: u64) -> Result<(), TokenError> {
-        let claims = self.claims()?;
+        let claims = self.claims();
         let now = now_ms / 1_000;
         if self.expires_s()? + LEEWAY_S <= now {
             return Err(TokenError::Expired);
@@ -151,13 +151,13 @@ impl Token {
     }
 
     /// The claims.
-    pub fn claims(&self) -> Result<Json<'_>, TokenError> {
-        Json::parse(&self.claims).map_err(|_| TokenError::Malformed)
+    pub fn claims(&self) -> Json<'_> {
+        self.claims.root()
     }
 
     /// `exp`, in seconds since 1970.
     pub fn expires_s(&self) -> Result<u64, TokenError> {
-        seconds(self.claims()?, "exp")?.ok_or(TokenError::Expired)
+        seconds(self.claims(), "exp")?.ok_or(TokenError::Expired)
     }
 }
 

@@ -15,17 +15,13 @@ pub mod answer;
 pub mod assertion;
 pub mod bearer;
 pub mod config;
-pub mod encoding;
 pub mod envelope;
 pub mod event;
 pub mod fetch;
 pub mod flow;
-pub mod form;
-pub mod header_policy;
 pub mod hmac;
 pub mod host;
 pub mod http;
-pub mod json;
 pub mod jwks;
 pub mod jwt;
 mod metrics;
@@ -38,6 +34,10 @@ pub mod secret;
 pub mod services;
 pub mod sign;
 
+pub use lockgate_wire::{encoding, form, header_policy, json};
+
+#[cfg(target_arch = "wasm32")]
+mod abi;
 #[cfg(target_arch = "wasm32")]
 pub mod envoy;
 #[cfg(target_arch = "wasm32")]

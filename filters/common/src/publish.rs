@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::access_token::AccessTokens;
 use crate::answer::Answer;
-use crate::encoding::base64;
+use crate::encoding::push_base64;
 use crate::event::Event;
 use crate::json::{Json, write_string};
 use crate::runtime::{Runtime, Story};
@@ -77,11 +77,27 @@ struct Queued {
     done: Event<Result<(), PublishError>>,
 }
 
-/// A message as the API takes it. `data` is given as base64 already where it came as such.
-pub fn message(data_base64: &str, attributes: &[(&str, String)]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(data_base64.len() + 256);
-    out.extend_from_slice(b"{\"data\":\"");
+/// A message as the API takes it, of data that came as base64.
+pub fn message(data_base64: &str, attributes: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = begin_message(data_base64.len());
     out.extend_from_slice(data_base64.as_bytes());
+    end_message(out, attributes)
+}
+
+/// [`message`] of bytes.
+pub fn message_of(data: &[u8], attributes: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = begin_message(data.len().div_ceil(3) * 4);
+    push_base64(&mut out, data);
+    end_message(out, attributes)
+}
+
+fn begin_message(data_bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data_bytes + 512);
+    out.extend_from_slice(b"{\"data\":\"");
+    out
+}
+
+fn end_message(mut out: Vec<u8>, attributes: &[(&str, &str)]) -> Vec<u8> {
     out.extend_from_slice(b"\",\"attributes\":{");
     for (index, (name, value)) in attributes.iter().enumerate() {
         if index > 0 {
@@ -93,11 +109,6 @@ pub fn message(data_base64: &str, attributes: &[(&str, String)]) -> Vec<u8> {
     }
     out.extend_from_slice(b"}}");
     out
-}
-
-/// [`message`] of bytes.
-pub fn message_of(data: &[u8], attributes: &[(&str, String)]) -> Vec<u8> {
-    message(&base64(data), attributes)
 }
 
 /// Whether `topic` is a topic's full name.
@@ -234,7 +245,9 @@ impl Publisher {
 
 /// A request to publish all of a batch.
 fn body_of(batch: &[Queued]) -> Vec<u8> {
-    let mut body = b"{\"messages\":[".to_vec();
+    let mut body =
+        Vec::with_capacity(batch.iter().map(|queued| queued.message.len() + 1).sum::<usize>() + 32);
+    body.extend_from_slice(b"{\"messages\":[");
     for (index, queued) in batch.iter().enumerate() {
         if index > 0 {
             body.push(b',');

@@ -213,7 +213,8 @@ impl Runtime {
 
     /// The root's queue has something.
     pub fn on_queue_ready(&self, queue: u32) {
-        while self.host.dequeue(queue) {}
+        // Whoever wakes this root waits for it to be awake, so there is one item, and this is its callback.
+        self.host.dequeue(queue);
         self.woken.set(false);
         self.run();
     }
@@ -263,7 +264,6 @@ impl Runtime {
             };
             self.poll(owner);
         }
-        let _ = self.host.enter(self.root);
         self.in_root.set(false);
         if !self.ready.borrow().is_empty() {
             self.wake();

@@ -25,6 +25,31 @@ impl Secret {
     }
 }
 
+/// What was made of a secret, kept until another secret comes.
+pub struct Parsed<T> {
+    parse: fn(&Secret) -> Option<T>,
+    last: RefCell<Option<(Rc<Secret>, Rc<T>)>>,
+}
+
+impl<T> Parsed<T> {
+    /// Nothing yet. `parse` says `None` of a secret that is not of the form that it has to be of.
+    pub fn by(parse: fn(&Secret) -> Option<T>) -> Self {
+        Self { parse, last: RefCell::default() }
+    }
+
+    /// What is made of this secret.
+    pub fn of(&self, secret: &Rc<Secret>) -> Option<Rc<T>> {
+        if let Some((known, parsed)) = &*self.last.borrow()
+            && Rc::ptr_eq(known, secret)
+        {
+            return Some(parsed.clone());
+        }
+        let parsed = Rc::new((self.parse)(secret)?);
+        self.last.replace(Some((secret.clone(), parsed.clone())));
+        Some(parsed)
+    }
+}
+
 /// A secret fetched from Secret Manager is fetched again behind its use after this long, in milliseconds.
 const REFRESH_MS: u64 = 240_000;
 

@@ -16,12 +16,13 @@ use crate::runtime::Runtime;
 
 /// A root context that becomes one of `definitions` when it is configured.
 pub fn root(context: u32, definitions: &'static [Definition]) -> Box<dyn RootContext> {
-    Box::new(Root { context, definitions, configured: RefCell::default() })
+    Box::new(Root { context, definitions, envoy: Rc::default(), configured: RefCell::default() })
 }
 
 struct Root {
     context: u32,
     definitions: &'static [Definition],
+    envoy: Rc<Envoy>,
     configured: RefCell<Option<Configured>>,
 }
 
@@ -29,7 +30,7 @@ type Configured = (Rc<Runtime>, Rc<dyn Filter>);
 
 impl Root {
     fn configure(&self, size: usize) -> Result<(), ConfigError> {
-        let name = Envoy.property(&["plugin_root_id"]).unwrap_or_default();
+        let name = self.envoy.property(&["plugin_root_id"]).unwrap_or_default();
         let definition = match self.definitions {
             [only] => only,
             several => several.iter().find(|other| other.name.as_bytes() == name).ok_or_else(|| {
@@ -50,7 +51,7 @@ impl Root {
             given: String::new(),
             expected: "JSON".to_owned(),
         })?;
-        let runtime = Runtime::new(Rc::new(Envoy), definition.name, self.context);
+        let runtime = Runtime::new(self.envoy.clone(), definition.name, self.context);
         let document = document(json, definition.sections)?;
         runtime.tell_ready_at(document.optional_text(READY_PATH)?);
         let filter = (definition.configure)(&document, &runtime)?;
@@ -64,6 +65,7 @@ impl Root {
     }
 
     fn with_runtime(&self, act: impl FnOnce(&Runtime)) {
+        self.envoy.called(self.context);
         // Cloned, so that a filter that answers a stream from here leaves the cell free.
         let runtime = self.configured.borrow().as_ref().map(|(runtime, _)| runtime.clone());
         if let Some(runtime) = runtime {
@@ -80,10 +82,11 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
+        self.envoy.called(self.context);
         match self.configure(size) {
             Ok(()) => true,
             Err(error) => {
-                Envoy.log(Level::Error, &["lockgate configuration: ", &error.line()].concat());
+                self.envoy.log(Level::Error, &["lockgate configuration: ", &error.line()].concat());
                 false
             }
         }
@@ -105,11 +108,13 @@ impl RootContext for Root {
         let configured = self.configured.borrow();
         let flow =
             configured.as_ref().map(|(runtime, filter)| Flow::new(context, filter.clone(), runtime.clone()));
-        Some(Box::new(Stream { flow, refused: Cell::new(false) }))
+        Some(Box::new(Stream { context, envoy: self.envoy.clone(), flow, refused: Cell::new(false) }))
     }
 }
 
 struct Stream {
+    context: u32,
+    envoy: Rc<Envoy>,
     /// Absent when the root was never configured; then nothing passes.
     flow: Option<Rc<Flow>>,
     refused: Cell<bool>,
@@ -117,6 +122,7 @@ struct Stream {
 
 impl Stream {
     fn step(&self, step: impl FnOnce(&Rc<Flow>) -> Step) -> Action {
+        self.envoy.called(self.context);
         match &self.flow {
             Some(flow) => match step(flow) {
                 Step::Continue => Action::Continue,
@@ -124,7 +130,7 @@ impl Stream {
             },
             None => {
                 if !self.refused.replace(true) {
-                    Envoy.reply(&crate::http::Reply::empty(503));
+                    self.envoy.reply(&crate::http::Reply::empty(503));
                 }
                 Action::Pause
             }

@@ -2,7 +2,6 @@
 
 use lockgate_common::encoding::base64;
 use lockgate_common::envelope::{Envelope, EnvelopeError, LogKeys};
-use lockgate_common::http::Headers;
 use lockgate_common::secret::Secret;
 
 const PLAIN: &[u8] = include_bytes!("golden/envelope-v1.plain");
@@ -14,11 +13,8 @@ fn keys(bytes: &[u8]) -> LogKeys {
     LogKeys::parse(&Secret::new(texts.join(",").into_bytes())).unwrap()
 }
 
-fn envelope() -> Envelope {
-    let mut headers = Headers::default();
-    headers.push("content-type", b"application/x-www-form-urlencoded");
-    headers.push("x-odd", b"\xff\"");
-    headers.push("x-odd", "é".as_bytes());
+fn envelope() -> Envelope<'static> {
+    let header = |name: &'static str, value: &'static [u8]| (name.into(), value.into());
     Envelope {
         id: "01931d2e-0000-7000-8000-000000000000".into(),
         dedup: Some("Ev\"1".into()),
@@ -26,7 +22,11 @@ fn envelope() -> Envelope {
         route: "slack-command".into(),
         method: "POST".into(),
         path: "/slack/command?x=1".into(),
-        headers,
+        headers: vec![
+            header("content-type", b"application/x-www-form-urlencoded"),
+            header("x-odd", b"\xff\""),
+            header("x-odd", "é".as_bytes()),
+        ],
         principal: Some(r#"{"filter":"slack-signature","mac":{"key":"x"}}"#.into()),
         trace: Some("abc".into()),
     }

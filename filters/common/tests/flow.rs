@@ -65,14 +65,15 @@ impl Bench {
         Self { host, runtime, door: Rc::new(Door(shared)) }
     }
 
+    /// A stream whose callback is about to be called, as the proxy puts it in force.
     fn stream(&self, context: u32) -> Rc<Flow> {
+        self.host.entered.set(context);
         Flow::new(context, self.door.clone(), self.runtime.clone())
     }
 
     /// A stream that waits.
     fn waiting(&self, context: u32) -> Rc<Flow> {
         let flow = self.stream(context);
-        self.host.entered.set(context);
         assert_eq!(flow.on_request_headers(true), Step::Pause);
         flow
     }
@@ -150,7 +151,7 @@ fn a_failed_fetch_refuses_every_waiter_once_and_the_next_tries_again_after_the_c
     assert_eq!(bench.host.endings(), [(10, Ending::Replied(503)), (11, Ending::Replied(503))]);
     let refused = bench.stream(12);
     refused.on_request_headers(true);
-    assert_eq!(bench.host.endings(), [(1, Ending::Replied(503))], "at once, while cooling down");
+    assert_eq!(bench.host.endings(), [(12, Ending::Replied(503))], "at once, while cooling down");
     bench.wake();
     assert_eq!(bench.calls(), 1);
     bench.host.advance(1_000);
@@ -237,7 +238,7 @@ fn a_request_that_the_proxy_ended_is_not_ended_again() {
 fn a_refusal_is_one_line_with_filter_reason_status_and_request_id_and_one_count() {
     let bench = Bench::new();
     let id = ("x-request-id".to_owned(), b"abc\n\x1b[31m lockgate filter=x".to_vec());
-    bench.host.request.replace(Headers::new(vec![id]));
+    bench.host.request.replace(Headers::from_iter([id]));
     let _stream = bench.waiting(10);
     bench.wake();
     bench.answer(1, 500);
@@ -288,7 +289,7 @@ fn a_body_is_waited_for_to_its_end_and_refused_at_the_first_byte_too_many() {
     assert_eq!(too_large.on_request_body(6, true), Step::Continue);
     assert_eq!(bench.host.endings(), []);
 
-    bench.host.request.replace(Headers::new(vec![("content-length".to_owned(), b"5".to_vec())]));
+    bench.host.request.replace(Headers::from_iter([("content-length", "5")]));
     flow().on_request_headers(false);
     assert_eq!(bench.host.endings(), [(0, Ending::Replied(413))], "announced, so refused unread");
 }

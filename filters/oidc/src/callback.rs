@@ -134,7 +134,7 @@ async fn sign_in(
         IdTokenError::NoKeys => PROVIDER_DOWN,
         IdTokenError::Wrong(reason) => Refusal { reason, ..NO_ID_TOKEN },
     })?;
-    let claims = id_token.claims().map_err(|_| NO_ID_TOKEN)?;
+    let claims = id_token.claims();
     let discovery = provider.discovery.value(deadline).await.map_err(|_| PROVIDER_DOWN)?;
     let access_token = tokens.access_token.as_deref();
     let (needed, wanted) = (door.needed(provider), door.wanted(provider));

@@ -99,7 +99,7 @@ fn message(opened: &Opened, request_id: &str) -> Vec<u8> {
     data.extend_from_slice(b",\"groups\":");
     write_strings(&mut data, &identity.groups);
     data.push(b'}');
-    message_of(&data, &[("event", SIGNED_IN.to_owned()), ("dedup", dedup)])
+    message_of(&data, &[("event", SIGNED_IN), ("dedup", &dedup)])
 }
 
 /// The same for one person for ever, and for nobody else: SHA-256 of the issuer, a line feed and the

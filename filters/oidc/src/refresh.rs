@@ -185,7 +185,7 @@ async fn ask(
             IdTokenError::Wrong(_) => Outcome::Refused,
         })?;
         let discovery = provider.discovery.value(deadline).await.map_err(|_| Outcome::Failed)?;
-        let claims = id_token.claims().map_err(|_| Outcome::Refused)?;
+        let claims = id_token.claims();
         let (needed, wanted) = (door.needed(provider), door.wanted(provider));
         let claims = userinfo::complete(runtime, &discovery, claims, access_token, &needed, &wanted).await;
         newer.claims = claims.map_err(|_| Outcome::Failed)?;

@@ -16,7 +16,7 @@ const NAME: &str = "__Host-lockgate";
 const SECURE: Attributes = Attributes { secure: true, max_age_s: 43_200 };
 
 fn headers(values: &[Vec<u8>]) -> Headers {
-    Headers::new(values.iter().map(|value| ("cookie".to_owned(), value.clone())).collect())
+    values.iter().map(|value| ("cookie", value)).collect()
 }
 
 /// Name and value of a `Set-Cookie` line, as a browser sends them back.

@@ -10,7 +10,7 @@ use lockgate_common::http::is_token_byte;
 use lockgate_common::publish::{Publisher, is_topic};
 use lockgate_common::rules::Match;
 use lockgate_common::runtime::Runtime;
-use lockgate_common::secret::SecretSource;
+use lockgate_common::secret::{Parsed, SecretSource};
 use lockgate_common::services::Services;
 
 use crate::request;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub reply: ReplyRule,
     /// What seals envelopes.
     pub log_key: Option<SecretSource>,
+    /// The keys that are in it.
+    pub log_keys: Parsed<LogKeys>,
     /// Largest body, in bytes.
     pub max_body_bytes: usize,
     /// Time for everything, in milliseconds.
@@ -140,6 +142,7 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
             headers: header_rule(&fields)?,
             reply: reply_rule(&fields)?,
             log_key,
+            log_keys: Parsed::by(LogKeys::parse),
             max_body_bytes: fields.number("max_body_bytes", 1, 7 << 20, 1 << 20)? as usize,
             deadline_ms: fields.number("deadline_ms", 50, 60_000, 2_700)?,
         };

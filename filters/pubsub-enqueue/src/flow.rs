@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::encoding::{rfc3339, uuid_v7};
-use lockgate_common::envelope::{Envelope, LogKeys, MAX_HEAD_BYTES};
+use lockgate_common::envelope::{Envelope, MAX_HEAD_BYTES};
 use lockgate_common::flow::{Filter, Stream, Verdict};
 use lockgate_common::http::{Refusal, is_plain_target, is_restorable_method};
 use lockgate_common::publish::{PublishError, message_of};
@@ -57,28 +57,29 @@ impl PubsubEnqueue {
         // Sorted by time even without; ids then meet only within a millisecond.
         let _ = host.random(&mut random);
         let envelope = Envelope {
-            id: uuid_v7(received_ms, random),
+            id: uuid_v7(received_ms, random).into(),
             dedup: request::dedup(property("lockgate_dedup"), stream.headers()),
-            received_at: rfc3339(received_ms),
-            route: settings.name.clone(),
-            method: method.to_owned(),
+            received_at: rfc3339(received_ms).into(),
+            route: settings.name.as_str().into(),
+            method: method.into(),
             path: target,
             headers: request::stored_headers(&settings.headers, stream.headers()),
-            principal: property("lockgate_principal"),
+            principal: property("lockgate_principal").map(Into::into),
             trace: request::trace(stream.headers()),
         };
         let keys = match &settings.log_key {
             None => None,
             Some(source) => {
                 let secret = part(source.value(deadline)).await.map_err(|_| NO_KEY)?;
-                Some(LogKeys::parse(&secret).ok_or(NO_KEY)?)
+                Some(settings.log_keys.of(&secret).ok_or(NO_KEY)?)
             }
         };
-        let data = envelope.encode(&body, keys.as_ref());
+        let data = envelope.encode(&body, keys.as_deref());
         if data.len() > settings.max_body_bytes + MAX_HEAD_BYTES {
             return Err(TOO_LARGE);
         }
-        let message = message_of(&data, &request::attributes(&envelope, property("lockgate_kind")));
+        let kind = property("lockgate_kind");
+        let message = message_of(&data, &request::attributes(&envelope, kind.as_deref()));
         settings.publisher.publish(message, deadline).await.map_err(refusal)?;
         stream.runtime().count(&["enqueued"]);
         Ok(Verdict::Reply(request::reply(&settings.reply, &envelope.id)))

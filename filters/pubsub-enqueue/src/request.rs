@@ -1,6 +1,8 @@
 //! A request as it is stored: pure, from values to an envelope.
 
-use lockgate_common::envelope::Envelope;
+use std::borrow::Cow;
+
+use lockgate_common::envelope::{Envelope, Header};
 use lockgate_common::http::{Headers, path_without_query};
 
 use crate::config::{HeaderRule, PathRule, ReplyRule};
@@ -23,23 +25,23 @@ pub fn is_correlation(name: &str) -> bool {
 }
 
 /// The path and query that the upstream will see.
-pub fn target(rule: &PathRule, target: &str) -> String {
+pub fn target<'a>(rule: &PathRule, target: &'a str) -> Cow<'a, str> {
     let path = path_without_query(target);
     let query = target.get(path.len()..).unwrap_or_default();
     match rule {
-        PathRule::Same => target.to_owned(),
-        PathRule::Fixed(fixed) => [fixed, query].concat(),
+        PathRule::Same => Cow::Borrowed(target),
+        PathRule::Fixed(fixed) => Cow::Owned([fixed, query].concat()),
         PathRule::Stripped(prefix) => {
             let rest = path.strip_prefix(prefix.as_str()).unwrap_or(path);
             let slash = if rest.starts_with('/') { "" } else { "/" };
-            [slash, rest, query].concat()
+            Cow::Owned([slash, rest, query].concat())
         }
     }
 }
 
 /// The headers that are stored: those the rule stores, but for those that `connection` names
 /// (RFC 9110, 7.6.1).
-pub fn stored_headers(rule: &HeaderRule, headers: &Headers) -> Headers {
+pub fn stored_headers<'a>(rule: &HeaderRule, headers: &'a Headers) -> Vec<Header<'a>> {
     let connection = headers.first("connection").unwrap_or_default();
     let named = |name: &str| {
         connection
@@ -47,7 +49,7 @@ pub fn stored_headers(rule: &HeaderRule, headers: &Headers) -> Headers {
             .any(|other| other.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
     };
     let kept = headers.iter().filter(|(name, _)| rule.stores(name) && !named(name));
-    Headers::new(kept.map(|(name, value)| (name.to_owned(), value.to_vec())).collect())
+    kept.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))).collect()
 }
 
 /// Whether the request has been played back from a log before.
@@ -62,27 +64,27 @@ pub fn is_loop(headers: &Headers) -> bool {
 
 /// The sender's own id: what the guard found in the body, else one of the headers for it
 /// (Standard Webhooks; draft-ietf-httpapi-idempotency-key-header).
-pub fn dedup(found: Option<String>, headers: &Headers) -> Option<String> {
+pub fn dedup(found: Option<String>, headers: &Headers) -> Option<Cow<'_, str>> {
     let header = |name| headers.first(name).and_then(|value| std::str::from_utf8(value).ok());
-    found.or_else(|| header("webhook-id").or_else(|| header("idempotency-key")).map(str::to_owned))
+    let headers = || header("webhook-id").or_else(|| header("idempotency-key"));
+    found.map(Cow::Owned).or_else(|| headers().map(Cow::Borrowed))
 }
 
 /// The trace it belongs to, else its correlation id.
-pub fn trace(headers: &Headers) -> Option<String> {
-    CORRELATION.iter().find_map(|name| std::str::from_utf8(headers.first(name)?).ok().map(str::to_owned))
+pub fn trace(headers: &Headers) -> Option<Cow<'_, str>> {
+    CORRELATION.iter().find_map(|name| std::str::from_utf8(headers.first(name)?).ok().map(Cow::Borrowed))
 }
 
 /// Short things to filter subscriptions by. A value that is too long is left out: half an id is none.
-pub fn attributes(envelope: &Envelope, kind: Option<String>) -> Vec<(&'static str, String)> {
-    let path = path_without_query(&envelope.path).to_owned();
+pub fn attributes<'a>(envelope: &'a Envelope<'_>, kind: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
     [
-        ("lockgate_id", Some(envelope.id.clone())),
-        ("route", Some(envelope.route.clone())),
+        ("lockgate_id", Some(&*envelope.id)),
+        ("route", Some(&*envelope.route)),
         ("kind", kind),
-        ("method", Some(envelope.method.clone())),
-        ("path", Some(path)),
-        ("dedup", envelope.dedup.clone()),
-        ("trace", envelope.trace.clone()),
+        ("method", Some(&*envelope.method)),
+        ("path", Some(path_without_query(&envelope.path))),
+        ("dedup", envelope.dedup.as_deref()),
+        ("trace", envelope.trace.as_deref()),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value.filter(|value| value.len() <= MAX_ATTRIBUTE_BYTES)?)))

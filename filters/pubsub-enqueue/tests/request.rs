@@ -5,11 +5,11 @@ use pubsub_enqueue::config::{HeaderRule, PathRule};
 use pubsub_enqueue::request::{dedup, is_loop, stored_headers, target, trace};
 
 fn headers(pairs: &[(&str, &str)]) -> Headers {
-    Headers::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect())
+    pairs.iter().copied().collect()
 }
 
 fn stored(rule: &HeaderRule, pairs: &[(&str, &str)]) -> Vec<String> {
-    stored_headers(rule, &headers(pairs)).iter().map(|(name, _)| name.to_owned()).collect()
+    stored_headers(rule, &headers(pairs)).into_iter().map(|(name, _)| name.into_owned()).collect()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use lockgate_common::publish::{Publisher, is_topic};
 use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::Match;
 use lockgate_common::runtime::Runtime;
-use lockgate_common::secret::SecretSource;
+use lockgate_common::secret::{Parsed, SecretSource};
 use lockgate_common::services::Services;
 
 use crate::outcome::{PERMANENT, RETRY, StatusMap};
@@ -27,6 +27,8 @@ pub struct Settings {
     pub dead_letters: Publisher,
     /// What envelopes must be sealed with.
     pub log_key: Option<SecretSource>,
+    /// The keys that are in it.
+    pub log_keys: Parsed<LogKeys>,
     /// What the upstream's answer means.
     pub statuses: StatusMap,
     /// Headers that routes store beyond their kind.
@@ -98,6 +100,7 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
             tokens: push_tokens(&fields, runtime, &services)?,
             dead_letters: Publisher::new(runtime, &services, &access, &topic),
             log_key,
+            log_keys: Parsed::by(LogKeys::parse),
             statuses: statuses(&fields)?,
             keep_headers: fields.texts("keep_headers")?,
             sign: sign::rules(&fields, runtime, &services)?,

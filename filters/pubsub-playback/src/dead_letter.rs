@@ -21,23 +21,26 @@ pub async fn publish(
     request_id: &str,
     deadline: u64,
 ) -> Result<(), PublishError> {
-    let mut ours =
-        vec![("lockgate_reason", reason.to_owned()), ("lockgate_message_id", push.message_id.clone())];
-    for (name, number) in
-        [("lockgate_status", status.map(u64::from)), ("lockgate_attempt", push.delivery_attempt)]
-    {
+    let decimal = |number: Option<u64>| {
+        let mut text = String::new();
         if let Some(number) = number {
-            let mut text = String::new();
             push_decimal(&mut text, number);
-            ours.push((name, text));
         }
-    }
+        text
+    };
+    let (status, attempt) = (decimal(status.map(u64::from)), decimal(push.delivery_attempt));
+    let mut ours = vec![("lockgate_reason", reason), ("lockgate_message_id", push.message_id.as_str())];
+    ours.extend(
+        [("lockgate_status", &*status), ("lockgate_attempt", &*attempt)]
+            .into_iter()
+            .filter(|it| !it.1.is_empty()),
+    );
     // Whatever an earlier dead letter of the same message said is no longer so; `goog` is Pub/Sub's.
     let stays =
         |name: &str| name == "lockgate_id" || !(name.starts_with("lockgate_") || name.starts_with("goog"));
     let theirs = push.attributes.iter().filter(|(name, _)| stays(name)).take(MAX_ATTRIBUTES - ours.len());
-    let mut attributes: Vec<(&str, String)> =
-        theirs.map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let mut attributes: Vec<(&str, &str)> =
+        theirs.map(|(name, value)| (name.as_str(), value.as_str())).collect();
     attributes.extend(ours);
     let result = publisher.publish(message(&push.data, &attributes), deadline).await;
     report(stream, push, reason, request_id, result.is_ok());

@@ -48,7 +48,7 @@ impl PubsubPlayback {
         let Some(data) = from_base64(push.data.as_bytes()) else {
             return part(bury(stream, settings, &dead_letter::unreadable(&body), "not_base64")).await;
         };
-        let (envelope, body) = match Envelope::decode(&data, keys.as_ref()) {
+        let (envelope, body) = match Envelope::decode(&data, keys.as_deref()) {
             Ok(opened) => opened,
             Err(EnvelopeError::Newer) => return Err(NEWER),
             Err(EnvelopeError::UnknownKey) => return Err(UNKNOWN_KEY),
@@ -182,18 +182,18 @@ impl Drop for Held {
     }
 }
 
-async fn log_keys(settings: &Settings, deadline: u64) -> Result<Option<LogKeys>, Refusal> {
+async fn log_keys(settings: &Settings, deadline: u64) -> Result<Option<Rc<LogKeys>>, Refusal> {
     let Some(source) = &settings.log_key else {
         return Ok(None);
     };
     let secret = source.value(deadline).await.map_err(|_| NO_KEY)?;
-    LogKeys::parse(&secret).map(Some).ok_or(NO_KEY)
+    settings.log_keys.of(&secret).map(Some).ok_or(NO_KEY)
 }
 
 async fn sign_afresh(
     stream: &Stream,
     settings: &Settings,
-    envelope: &Envelope,
+    envelope: &Envelope<'_>,
     headers: &mut Headers,
     body: &[u8],
     deadline: u64,

@@ -56,7 +56,7 @@ impl PushTokens {
     }
 
     fn expect_account(&self, token: &Token) -> Result<(), Refusal> {
-        let claims = token.claims().map_err(refusal)?;
+        let claims = token.claims();
         let email = jwt::text(claims, "email").map_err(|_| WRONG_ACCOUNT)?;
         let verified = claims.unique_field("email_verified").ok().flatten().and_then(Json::bool);
         if email == self.email && verified == Some(true) { Ok(()) } else { Err(WRONG_ACCOUNT) }

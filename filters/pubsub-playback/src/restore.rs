@@ -36,7 +36,7 @@ impl RestoreError {
 /// names the headers that routes store beyond their kind.
 #[inline(never)]
 pub fn headers(
-    envelope: &Envelope,
+    envelope: &Envelope<'_>,
     push: &Push,
     keep: &[String],
     pushed: &Headers,
@@ -55,7 +55,7 @@ pub fn headers(
         headers.push(name, pushed.first(name).unwrap_or_default());
     }
     let (mut has_request_id, mut loops) = (false, String::new());
-    for (name, value) in envelope.headers.iter() {
+    for (name, value) in envelope.headers.iter().map(|(name, value)| (&**name, &**value)) {
         if !is_header(name, value) {
             return Err(RestoreError::Header);
         }
@@ -93,7 +93,12 @@ pub fn headers(
 
 /// The upstream's idempotency key is the envelope's id, never Pub/Sub's message id, which changes
 /// when a dead letter is replayed.
-fn tell(headers: &mut Headers, envelope: &Envelope, push: &Push, loops: &str) -> Result<(), RestoreError> {
+fn tell(
+    headers: &mut Headers,
+    envelope: &Envelope<'_>,
+    push: &Push,
+    loops: &str,
+) -> Result<(), RestoreError> {
     let mut attempt = String::new();
     if let Some(number) = push.delivery_attempt {
         lockgate_common::encoding::push_decimal(&mut attempt, number);

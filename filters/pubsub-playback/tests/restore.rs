@@ -5,12 +5,9 @@ use lockgate_common::http::Headers;
 use pubsub_playback::push::Push;
 use pubsub_playback::restore::{RestoreError, headers};
 
-fn envelope(path: &str, extra: &[(&str, &[u8])]) -> Envelope {
-    let mut headers = Headers::default();
-    headers.push("content-type", b"text/plain");
-    for (name, value) in extra {
-        headers.push(name, value);
-    }
+fn envelope<'a>(path: &'a str, extra: &[(&'a str, &'a [u8])]) -> Envelope<'a> {
+    let content_type = ("content-type", b"text/plain".as_slice());
+    let headers = std::iter::once(&content_type).chain(extra);
     Envelope {
         id: "id-1".into(),
         dedup: None,
@@ -18,7 +15,7 @@ fn envelope(path: &str, extra: &[(&str, &[u8])]) -> Envelope {
         route: "r".into(),
         method: "POST".into(),
         path: path.into(),
-        headers,
+        headers: headers.map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         principal: None,
         trace: None,
     }
@@ -36,7 +33,7 @@ fn pushed() -> Headers {
     headers
 }
 
-fn restore(envelope: &Envelope) -> Result<Headers, RestoreError> {
+fn restore(envelope: &Envelope<'_>) -> Result<Headers, RestoreError> {
     let push = Push { delivery_attempt: Some(3), publish_time: "t".into(), ..Push::default() };
     headers(envelope, &push, &["cookie".to_owned()], &pushed())
 }

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use lockgate_common::config::{ConfigError, Fields};
+use lockgate_common::hmac::Key;
 use lockgate_common::json::Json;
 use lockgate_common::rules::Match;
 use lockgate_common::runtime::Runtime;
-use lockgate_common::secret::SecretSource;
+use lockgate_common::secret::{Parsed, SecretSource};
 use lockgate_common::services::Services;
 
 use crate::kind::{Action, Actions};
@@ -16,6 +17,8 @@ use crate::signature;
 pub struct Settings {
     /// The signing secrets, comma separated, newest first.
     pub signing_secrets: SecretSource,
+    /// What they sign with.
+    pub keys: Parsed<Vec<Key>>,
     /// How long a secret stays good after the worker has seen the one that replaced it, in milliseconds.
     pub overlap_ms: u64,
     /// How far Slack's clock may be from ours, in seconds, both ways.
@@ -50,12 +53,13 @@ pub fn rules(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Vec<(Match, S
         let given = fields.required("signing_secrets", "{\"env\": NAME} or {\"sm\": projects/…}")?;
         let secrets = SecretSource::from_config(given, &fields.join("signing_secrets"), runtime, &services)?;
         if let SecretSource::Fixed(secret) = &secrets
-            && signature::secrets(secret).is_none()
+            && signature::keys(secret).is_none()
         {
             return Err(fields.error("signing_secrets", "secrets separated by commas, none of them empty"));
         }
         let settings = Settings {
             signing_secrets: secrets,
+            keys: Parsed::by(signature::keys),
             overlap_ms: fields.number("overlap_seconds", 0, 86_400, 600)? * 1_000,
             tolerance_s: fields.number("tolerance_seconds", 1, 3_600, 300)?,
             max_body_bytes: fields.number("max_body_bytes", 1, 8 << 20, 1 << 20)? as usize,

@@ -4,16 +4,16 @@ use std::rc::Rc;
 
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::flow::{Filter, Stream, Verdict};
+use lockgate_common::hmac::Key;
 use lockgate_common::host::Map;
 use lockgate_common::http::{Refusal, Reply};
 use lockgate_common::readiness::all_ready;
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story};
-use lockgate_common::secret::Secret;
 
 use crate::config::{self, Settings};
 use crate::kind::{self, Action, Request};
-use crate::signature::{SignatureError, Signed, secrets};
+use crate::signature::{SignatureError, Signed, keys};
 
 /// The largest body that is read of a request without a signature, in bytes: only Slack's look at
 /// the certificate comes so.
@@ -51,16 +51,10 @@ impl SlackSignature {
             }
             Request::Other { kind, team, event_id } => {
                 let host = stream.host();
-                match settings.actions.of(kind) {
-                    Action::Answer => {
-                        stream.runtime().count(&["answered"]);
-                        return Ok(Verdict::Reply(Reply::empty(200)));
-                    }
-                    Action::Pass => {
-                        stream.runtime().count(&["passed"]);
-                        host.set_property("lockgate_disposition", b"pass");
-                    }
-                    Action::Enqueue => {}
+                let action = settings.actions.of(kind);
+                if action == Action::Answer {
+                    stream.runtime().count(&["answered"]);
+                    return Ok(Verdict::Reply(Reply::empty(200)));
                 }
                 host.set_property("lockgate_kind", kind.as_bytes());
                 host.set_property("lockgate_principal", &kind::principal(team.as_deref()));
@@ -68,8 +62,13 @@ impl SlackSignature {
                     host.set_property("lockgate_dedup", event_id.as_bytes());
                 }
                 host.set_property("lockgate_slack_signature", b"passed");
-                // Any header write makes the proxy choose the route anew, by the marks set above.
-                host.set_header(Map::Request, "x-lockgate-principal", None);
+                if action == Action::Pass {
+                    stream.runtime().count(&["passed"]);
+                    host.set_property("lockgate_disposition", b"pass");
+                    // Any header write makes the proxy choose the route anew, by the marks set above. What
+                    // goes into the log needs none.
+                    host.set_header(Map::Request, "x-lockgate-principal", None);
+                }
                 Ok(Verdict::Continue)
             }
         }
@@ -96,17 +95,16 @@ async fn verify(
 ) -> Result<(), Refusal> {
     let deadline = stream.host().now_ms() + settings.deadline_ms;
     let source = &settings.signing_secrets;
-    let check = |secret: &Secret| match secrets(secret) {
-        Some(secrets) => signed.verify(body, &secrets).map_err(refusal),
-        None => Err(NO_SECRET),
-    };
+    let check = |keys: Option<&[Key]>| signed.verify(body, keys.ok_or(NO_SECRET)?).map_err(refusal);
+    let check_newest = |secret| check(settings.keys.of(secret).as_deref().map(Vec::as_slice));
     let secret = source.value(deadline).await.map_err(|_| NO_SECRET)?;
-    let Err(error) = check(&secret) else { return Ok(()) };
-    if source.previous(settings.overlap_ms).is_some_and(|previous| check(&previous).is_ok()) {
+    let Err(error) = check_newest(&secret) else { return Ok(()) };
+    if source.previous(settings.overlap_ms).is_some_and(|previous| check(keys(&previous).as_deref()).is_ok())
+    {
         return Ok(());
     }
     match source.newer(deadline).await {
-        Some(newer) if !Rc::ptr_eq(&newer, &secret) => check(&newer),
+        Some(newer) if !Rc::ptr_eq(&newer, &secret) => check_newest(&newer),
         _ => Err(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lockgate_common::form;
+use lockgate_common::form::{self, Field};
 use lockgate_common::json::{Json, write_string};
 
 /// What becomes of a verified request.
@@ -89,15 +89,29 @@ pub fn sort(content_type: &str, body: &[u8]) -> Request {
     if is_json(content_type) {
         return Json::parse(body).map_or_else(|_| other("unknown"), sort_json);
     }
-    if is_ssl_check(body) {
+    // One look at all of it: a command's text may be long.
+    let names = ["ssl_check", "payload", "command", "team_id"];
+    let mut found: [Option<Field<'_>>; 4] = [None; 4];
+    for field in form::fields(body) {
+        for (name, found) in names.iter().zip(&mut found) {
+            if found.is_none() && field.is(name) {
+                *found = Some(field);
+            }
+        }
+    }
+    let [ssl_check, payload, command, team] = found;
+    if value(ssl_check).is_some_and(|value| value == "1") {
         return Request::SslCheck;
     }
-    if let Some(payload) = form::first(body, "payload") {
+    if let Some(payload) = value(payload) {
         return Json::parse(payload.as_bytes()).map_or_else(|_| other("unknown"), sort_json);
     }
-    let owned = |name| form::first(body, name).map(Cow::into_owned);
-    let kind = if form::first(body, "command").is_some() { "command" } else { "unknown" };
-    Request::Other { kind, team: owned("team_id"), event_id: None }
+    let kind = if command.is_some() { "command" } else { "unknown" };
+    Request::Other { kind, team: value(team).map(Cow::into_owned), event_id: None }
+}
+
+fn value(field: Option<Field<'_>>) -> Option<Cow<'_, str>> {
+    field.and_then(|field| field.value().ok())
 }
 
 /// Whether a form, or a query, is Slack's look at the certificate. It comes unsigned, so nothing

@@ -1,7 +1,8 @@
 //! Slack's signature, version v0 (docs.slack.dev/authentication/verifying-requests-from-slack):
 //! HMAC-SHA256 over `v0:`, the timestamp's bytes, `:`, the raw body.
 
-use lockgate_common::hmac;
+use lockgate_common::encoding::from_hex;
+use lockgate_common::hmac::Key;
 use lockgate_common::http::{Headers, Repeated};
 use lockgate_common::secret::Secret;
 
@@ -25,7 +26,7 @@ pub enum SignatureError {
     Timestamp,
     /// The timestamp is too old, or too far ahead.
     Stale,
-    /// No secret gives this signature.
+    /// No key gives this signature.
     Mismatch,
 }
 
@@ -52,36 +53,22 @@ impl<'a> Signed<'a> {
         if time.abs_diff(now_s) > tolerance_s { Err(SignatureError::Stale) } else { Ok(()) }
     }
 
-    /// Verifies the raw body by any of the secrets, in constant time for each.
-    pub fn verify(&self, body: &[u8], secrets: &[&[u8]]) -> Result<(), SignatureError> {
+    /// Verifies the raw body by any of the keys, in constant time for each.
+    pub fn verify(&self, body: &[u8], keys: &[Key]) -> Result<(), SignatureError> {
         let tag = self.tag().ok_or(SignatureError::Mismatch)?;
         let signed: [&[u8]; 4] = [b"v0:", self.timestamp, b":", body];
-        if secrets.iter().any(|secret| hmac::verify(secret, &signed, &tag)) {
-            Ok(())
-        } else {
-            Err(SignatureError::Mismatch)
-        }
+        if keys.iter().any(|key| key.verify(&signed, &tag)) { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 
     /// `v0=` and 64 lower-case hexadecimal digits.
-    fn tag(&self) -> Option<Vec<u8>> {
-        let hex = self.signature.strip_prefix(b"v0=").filter(|hex| hex.len() == 64)?;
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        hex.chunks_exact(2)
-            .map(|pair| match pair {
-                [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-                _ => None,
-            })
-            .collect()
+    fn tag(&self) -> Option<[u8; 32]> {
+        from_hex(self.signature.strip_prefix(b"v0=")?)
     }
 }
 
-/// Splits configured secrets at commas; `None` when one is empty or there are too many.
-pub fn secrets(secret: &Secret) -> Option<Vec<&[u8]>> {
-    let secrets: Vec<&[u8]> = secret.expose().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
-    (secrets.len() <= MAX_SECRETS && secrets.iter().all(|secret| !secret.is_empty())).then_some(secrets)
+/// The keys of configured secrets, separated by commas; `None` when one is empty or there are too many.
+pub fn keys(secrets: &Secret) -> Option<Vec<Key>> {
+    let secrets = || secrets.expose().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let good = secrets().count() <= MAX_SECRETS && secrets().all(|secret| !secret.is_empty());
+    good.then(|| secrets().map(Key::new).collect())
 }

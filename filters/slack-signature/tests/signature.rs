@@ -1,8 +1,9 @@
 //! Slack's signature, by Slack's own SDK and by everything that must not pass for one.
 
+use lockgate_common::hmac::Key;
 use lockgate_common::http::Headers;
 use lockgate_common::secret::Secret;
-use slack_signature::signature::{SignatureError, Signed, secrets};
+use slack_signature::signature::{SignatureError, Signed, keys};
 
 /// A slash command as Slack documents it, signed by slack_sdk 3.47.0's SignatureVerifier.
 const SECRET: &[u8] = b"8f742231b10e8888abcd99yyyzzz85a5";
@@ -19,7 +20,8 @@ fn headers(time: &str, signature: &str) -> Headers {
 
 fn verify(signature: &str, body: &[u8], secrets: &[&[u8]]) -> Result<(), SignatureError> {
     let headers = headers(TIME, signature);
-    Signed::from_headers(&headers)?.ok_or(SignatureError::Missing)?.verify(body, secrets)
+    let keys: Vec<_> = secrets.iter().map(|secret| Key::new(secret)).collect();
+    Signed::from_headers(&headers)?.ok_or(SignatureError::Missing)?.verify(body, &keys)
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn a_header_that_is_missing_or_stands_twice_is_no_signature() {
 
 #[test]
 fn an_empty_secret_is_none() {
-    let count = |text: &str| secrets(&Secret::new(text.into())).map(|secrets| secrets.len());
+    let count = |text: &str| keys(&Secret::new(text.into())).map(|keys| keys.len());
     assert_eq!(count("a, b"), Some(2));
     for text in ["", ",", "a,", ",a", "a, ,b", "a,b,c,d,e,f,g,h,i"] {
         assert_eq!(count(text), None, "{text}");

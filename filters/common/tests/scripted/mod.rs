@@ -76,7 +76,7 @@ impl Host for Scripted {
             Map::Response => self.response.borrow().clone(),
             Map::CallResponse => {
                 let status = self.answer.borrow().0.to_string();
-                Headers::new(vec![(":status".into(), status.into_bytes())])
+                Headers::from_iter([(":status", status)])
             }
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 const PLAIN: Attributes = Attributes { secure: false, max_age_s: 60 };
 
 fn cookie(values: &[&str]) -> Headers {
-    Headers::new(values.iter().map(|value| ("cookie".to_owned(), value.as_bytes().to_vec())).collect())
+    values.iter().map(|value| ("cookie", value)).collect()
 }
 
 fn read(values: &[&str]) -> Result<Option<String>, CookieError> {
@@ -81,7 +81,7 @@ fn what_was_never_set_is_broken() {
     ] {
         assert_eq!(read(&[value]), Err(CookieError::Broken), "{value}");
     }
-    let odd = Headers::new(vec![("cookie".into(), b"lockgate=1.\xff".to_vec())]);
+    let odd = Headers::from_iter([("cookie", b"lockgate=1.\xff")]);
     assert_eq!(session_value(&odd, "lockgate"), Err(CookieError::Broken));
 }
 

@@ -109,19 +109,32 @@ impl<'a> Json<'a> {
 
     /// The member `name` of an object; of several the last, as ECMAScript and `serde_json` have it.
     pub fn field(self, name: &str) -> Option<Json<'a>> {
-        self.members().filter(|(other, _)| other == name).last().map(|(_, value)| value)
+        self.named(name).last()
     }
 
     /// The member `name` of an object, which must not stand there twice: for tokens and
     /// configuration, where two readers must not see two values.
     pub fn unique_field(self, name: &str) -> Result<Option<Json<'a>>, JsonError> {
-        let mut found = None;
-        for (other, value) in self.members() {
-            if other == name && found.replace(value).is_some() {
-                return Err(JsonError::Duplicate);
-            }
+        let mut found = self.named(name);
+        let first = found.next();
+        match found.next() {
+            Some(_) => Err(JsonError::Duplicate),
+            None => Ok(first),
         }
-        Ok(found)
+    }
+
+    fn named(self, name: &str) -> impl Iterator<Item = Json<'a>> {
+        let mut inside = Scanner::inside(self.text, b'{');
+        iter::from_fn(move || {
+            loop {
+                inside.next_item()?;
+                let other = inside.name().ok()?;
+                let value = inside.value().ok()?;
+                if is_named(other, name) {
+                    return Some(value);
+                }
+            }
+        })
     }
 
     /// The value that a JSON Pointer (RFC 6901) leads to; the empty pointer is the value itself.
@@ -209,6 +222,34 @@ pub fn write_strings(out: &mut Vec<u8>, texts: &[String]) {
         write_string(out, text);
     }
     out.push(b']');
+}
+
+/// A JSON text that is kept: checked once, and then looked into as often as is needed.
+pub struct Document(String);
+
+impl Document {
+    /// See [`Json::parse`].
+    pub fn parse(text: Vec<u8>) -> Result<Self, JsonError> {
+        let text = String::from_utf8(text)
+            .map_err(|error| JsonError::Syntax { at: error.utf8_error().valid_up_to() })?;
+        Json::parse(text.as_bytes())?;
+        Ok(Self(text))
+    }
+
+    /// The value.
+    pub fn root(&self) -> Json<'_> {
+        Json { text: self.0.trim_ascii() }
+    }
+}
+
+/// Whether a string's text, quotes included, is that of `name`.
+fn is_named(text: &str, name: &str) -> bool {
+    // An escape is longer than what it stands for.
+    match text.len().checked_sub(2 + name.len()) {
+        None => false,
+        Some(0) => text.as_bytes().get(1..=name.len()) == Some(name.as_bytes()),
+        Some(_) => text.contains('\\') && unquote(text).is_some_and(|other| other == name),
+    }
 }
 
 /// A string's value from its text, quotes included. None for any other value.

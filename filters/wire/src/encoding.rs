@@ -6,36 +6,73 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 /// Appends lower-case hexadecimal.
 pub fn push_hex(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+    for piece in bytes.chunks(32) {
+        let mut digits = [b'0'; 64];
+        hex(&mut digits, piece);
+        push_ascii(out, digits.get(..piece.len() * 2).unwrap_or_default());
+    }
+}
+
+/// Reads lower-case hexadecimal of just this many bytes.
+pub fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if digits.len() != N * 2 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        for digit in pair {
+            let nibble = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            *byte = *byte << 4 | nibble;
         }
     }
+    Some(bytes)
+}
+
+fn hex(digits: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+            *digit = nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+        }
+    }
+}
+
+fn push_ascii(out: &mut String, text: &[u8]) {
+    out.push_str(std::str::from_utf8(text).unwrap_or_default());
 }
 
 /// Appends a decimal number.
 pub fn push_decimal(out: &mut String, number: u64) {
-    push_padded(out, number, 1);
+    let mut digits = [b'0'; 20];
+    decimal(&mut digits, number);
+    let zeros = digits.iter().take(19).take_while(|digit| **digit == b'0').count();
+    push_ascii(out, digits.get(zeros..).unwrap_or_default());
 }
 
-fn push_padded(out: &mut String, number: u64, width: usize) {
-    let mut digits = [0_u8; 20];
-    let mut rest = number;
-    let mut used = 0;
-    for digit in digits.iter_mut() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        used += 1;
-        if rest == 0 && used >= width {
-            break;
-        }
+/// As many of the number's last digits as there is room for, with zeros in front.
+fn decimal(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
-    out.extend(digits.iter().take(used).rev().map(|digit| char::from(*digit)));
 }
 
 /// Standard base64 with padding (RFC 4648, section 4), as Google's APIs use it.
 pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
+}
+
+/// Appends [`base64`].
+pub fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
+    if let Some(room) = out.get_mut(start..) {
+        // It fits: the length is that of the encoding.
+        let _ = STANDARD.encode_slice(bytes, room);
+    }
 }
 
 /// Reads standard base64 with padding.
@@ -71,21 +108,17 @@ pub fn push_percent(out: &mut String, text: &str) {
 pub fn rfc3339(ms: u64) -> String {
     let (days, ms_of_day) = (ms / 86_400_000, ms % 86_400_000);
     let (year, month, day) = civil_from_days(days);
-    let mut out = String::with_capacity(24);
-    push_padded(&mut out, year, 4);
-    for (separator, number) in [('-', month), ('-', day)] {
-        out.push(separator);
-        push_padded(&mut out, number, 2);
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let (hour, minute, second) = (ms_of_day / 3_600_000, ms_of_day / 60_000 % 60, ms_of_day / 1_000 % 60);
+    let mut rest = text.as_mut_slice();
+    for (width, number) in
+        [(4, year), (2, month), (2, day), (2, hour), (2, minute), (2, second), (3, ms_of_day % 1_000)]
+    {
+        let Some((digits, behind)) = rest.split_at_mut_checked(width) else { break };
+        decimal(digits, number);
+        rest = behind.get_mut(1..).unwrap_or_default();
     }
-    let parts = [('T', ms_of_day / 3_600_000), (':', ms_of_day / 60_000 % 60), (':', ms_of_day / 1000 % 60)];
-    for (separator, number) in parts {
-        out.push(separator);
-        push_padded(&mut out, number, 2);
-    }
-    out.push('.');
-    push_padded(&mut out, ms_of_day % 1000, 3);
-    out.push('Z');
-    out
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Days since 1970-01-01 to a date of the proleptic Gregorian calendar: the well-known algorithm
@@ -112,14 +145,18 @@ pub fn uuid_v7(ms: u64, random: [u8; 10]) -> String {
     let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
     *version = (*version & 0x0f) | 0x70;
     *variant = (*variant & 0x3f) | 0x80;
-    let mut hex = String::with_capacity(36);
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            hex.push('-');
-        }
-        push_hex(&mut hex, &[*byte]);
+    let mut text = *b"00000000-0000-0000-0000-000000000000";
+    let (mut rest, mut bytes) = (text.as_mut_slice(), bytes.as_slice());
+    for length in [4, 2, 2, 2, 6] {
+        let (Some((digits, behind)), Some((part, others))) =
+            (rest.split_at_mut_checked(length * 2), bytes.split_at_checked(length))
+        else {
+            break;
+        };
+        hex(digits, part);
+        (rest, bytes) = (behind.get_mut(1..).unwrap_or_default(), others);
     }
-    hex
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]
@@ -139,6 +176,17 @@ mod tests {
             let mut out = String::new();
             push_decimal(&mut out, number);
             assert_eq!(out, number.to_string());
+        }
+    }
+
+    #[test]
+    fn hexadecimal_is_read_as_it_is_written() {
+        let bytes: [u8; 33] = std::array::from_fn(|index| (index * 7) as u8);
+        let mut text = String::new();
+        push_hex(&mut text, &bytes);
+        assert_eq!(from_hex(text.as_bytes()), Some(bytes));
+        for other in ["0", "000", "0g", "0A", "é", "00\0"] {
+            assert_eq!(from_hex::<1>(other.as_bytes()), None, "{other}");
         }
     }
 

@@ -102,14 +102,16 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<(), JsonError> {
         self.expect(b'"')?;
         loop {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let plain = rest.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\'));
+            self.at += plain.unwrap_or(rest.len());
             match self.peek() {
-                0..=0x1f => return self.fail(),
                 b'"' => break self.at += 1,
                 b'\\' => {
                     self.at += 1;
                     self.escape()?;
                 }
-                _ => self.at += 1,
+                _ => return self.fail(),
             }
         }
         Ok(())

@@ -53,11 +53,12 @@ pub fn policy(name: &str) -> Policy {
         "x-slack-signature",
     ];
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-    if NEVER.contains(&name) || starts(&[":", "x-envoy-", "x-forwarded-", "x-lockgate-"]) {
+    let is_one_of = |names: &[&str]| names.iter().any(|other| other.len() == name.len() && *other == name);
+    if is_one_of(NEVER) || starts(&[":", "x-envoy-", "x-forwarded-", "x-lockgate-"]) {
         Policy::Never
-    } else if CREDENTIALS.contains(&name) || starts(&["x-goog-authenticated-user-"]) {
+    } else if is_one_of(CREDENTIALS) || starts(&["x-goog-authenticated-user-"]) {
         Policy::Credential
-    } else if SIGNATURES.contains(&name) {
+    } else if is_one_of(SIGNATURES) {
         Policy::Signature
     } else {
         Policy::Keep
