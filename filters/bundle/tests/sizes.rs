@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// As shipped, with a std that is built for size.
 const BUDGETS: &[(&str, usize)] = &[
-    ("oidc", 354_000),
+    ("oidc", 352_000),
     ("slack-signature", 137_000),
     ("form-to-json", 106_000),
     ("pubsub-enqueue", 149_000),

@@ -150,6 +150,18 @@ impl Publisher {
         Box::pin(async move { publisher.store(message, deadline).await })
     }
 
+    /// The same without waiting for others to publish with: for messages that come one at a time, where the
+    /// code that collects them is not worth its bytes. For tasks of the root.
+    pub fn publish_alone(&self, message: Vec<u8>, deadline: u64) -> Story<Result<(), PublishError>> {
+        let publisher = self.clone();
+        Box::pin(async move {
+            // Held, so that the message does not look like one whose sender has left.
+            let done = Event::default();
+            let mut batch = vec![Queued { message, deadline, done: done.clone() }];
+            publisher.send(&mut batch).await
+        })
+    }
+
     async fn store(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
         let state = &self.0;
         let queued_bytes = state.queued_bytes.get() + message.len();
