@@ -147,6 +147,29 @@ fn every_command_it_prints_works_when_pasted() {
     dev.nobody_listens();
 }
 
+#[test]
+fn of_a_configuration_of_ones_own_it_shows_no_route() {
+    let state = tempfile::tempdir().unwrap();
+    let config = state.path().join("lockgate.yaml");
+    std::fs::write(
+        &config,
+        "version: 1\nlisten: 127.0.0.1:${PORT}\nadmin: 127.0.0.1:${ADMIN_PORT}\nupstream: {url: \"${UPSTREAM_URL}\"}\n\
+         routes: [{name: open, match: {path: /open}, guard: public}]\n",
+    )
+    .unwrap();
+    let ports = free_ports();
+    let mut command = command(state.path(), ports);
+    command.arg("--config").arg(config);
+    let dev = Dev::spawn(command, ports);
+    let lines = dev.wait_for("Control-C: end.");
+    assert!(lines.iter().all(|line| !line.contains("/slack/")), "{lines:?}");
+    let commands = commands(&lines);
+    let [dead_letters] = &commands[..] else { panic!("{commands:?}") };
+    assert!(paste(dead_letters).starts_with("id\treason"));
+    let said = paste(&format!("curl -s http://127.0.0.1:{}/open", ports[0]));
+    assert_eq!(said, "The demonstration upstream has it.\n");
+}
+
 /// A browser's request for a page, with the cookies it has: status, and where it is sent.
 fn navigate(url: &str, jar: &Path, more: &[&str]) -> (String, String) {
     let output = Command::new("curl")

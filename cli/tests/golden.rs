@@ -7,17 +7,35 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lockgate::config::{self, Environment};
-use support::{MARKERS, NOTHING, everything, render, root, variables};
+use support::{MARKERS, NOTHING, everything, render_in, root, variables};
 
 struct Case {
     name: &'static str,
+    /// Where its adapter files are.
+    directory: PathBuf,
     text: String,
     environment: Environment,
 }
 
+impl Case {
+    /// The file that is shipped.
+    fn shipped(name: &'static str, environment: Environment) -> Self {
+        Self { name, directory: root().join("envoy"), text: config::SHIPPED.to_owned(), environment }
+    }
+
+    /// A file below `envoy/examples`.
+    fn example(name: &'static str, file: &str, environment: Environment) -> Self {
+        let file = root().join("envoy/examples").join(file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        Self { name, directory: file.parent().unwrap().to_owned(), text, environment }
+    }
+
+    fn render(&self, module: &Path) -> String {
+        render_in(&self.directory, &self.text, &self.environment, module).unwrap()
+    }
+}
+
 fn cases() -> Vec<Case> {
-    let example = |name: &str| std::fs::read_to_string(root().join("envoy/examples").join(name)).unwrap();
-    let case = |name, text| Case { name, text, environment: everything() };
     let mut laptop = everything();
     for (name, value) in [
         ("LISTEN_ADDRESS", "127.0.0.1"),
@@ -67,38 +85,49 @@ fn cases() -> Vec<Case> {
         ("USER_POOL_CLIENT_ID", "3ho4ek12345678909nh3fmhpko"),
         ("SIGN_IN_TOPIC", "projects/p/topics/sign-ins"),
     ]));
-    let mut hydra = everything();
-    hydra.extend(variables(&[
-        ("HYDRA_ADMIN_URL", "http://127.0.0.1:4445"),
-        ("HYDRA_PUBLIC_URL", "https://hydra.example.com"),
-        ("HYDRA_CLIENT_ID", "lockgate"),
-        ("HYDRA_CLIENT_SECRET", MARKERS[3]),
+    let mut machines = everything();
+    machines.extend(variables(&[
+        ("INTROSPECTION_ENDPOINT", "http://127.0.0.1:4445/admin/oauth2/introspect"),
+        ("INTROSPECTION_TOKEN_ENDPOINT", "https://hydra.example.com/oauth2/token"),
+        ("INTROSPECTION_SCOPES", "hydra.introspect"),
+        ("INTROSPECTION_CLIENT_ID", "lockgate"),
+        ("INTROSPECTION_CLIENT_SECRET", MARKERS[3]),
+        ("AUDIENCE", "https://orders.example.com"),
+    ]));
+    let mut introspection = everything();
+    introspection.extend(variables(&[
+        ("INTROSPECTION_ENDPOINT", "https://login.example.com/token/introspection"),
+        ("INTROSPECTION_CLIENT_ID", "lockgate"),
+        ("INTROSPECTION_CLIENT_SECRET", MARKERS[3]),
+        ("ZAPIER_CLIENT_ID", "zapier"),
     ]));
     let mut deployed = everything();
     deployed.extend(variables(&[("LOG_FORMAT", "google"), ("GOOGLE_CLOUD_PROJECT", "my-project")]));
     vec![
-        Case { name: "default", text: config::SHIPPED.to_owned(), environment: deployed },
-        Case { name: "laptop", text: config::SHIPPED.to_owned(), environment: laptop },
-        Case { name: "closed", text: config::SHIPPED.to_owned(), environment: nothing },
-        Case { name: "door-only", text: config::SHIPPED.to_owned(), environment: door },
-        Case { name: "log-only", text: config::SHIPPED.to_owned(), environment: log },
-        Case { name: "cloud-run", text: config::SHIPPED.to_owned(), environment: cloud_run },
-        Case { name: "private-upstream", text: config::SHIPPED.to_owned(), environment: private },
-        case("bolt", example("bolt.yaml")),
-        case("camunda", example("camunda.yaml")),
-        case("near-adapter", example("near-adapter.yaml")),
-        case("slack-only", example("slack-only.yaml")),
-        case("sign-in", example("sign-in.yaml")),
-        case("zapier", example("zapier.yaml")),
-        Case { name: "user-pools", text: example("user-pools/lockgate.yaml"), environment: user_pools },
-        Case { name: "hydra", text: example("hydra.yaml"), environment: hydra },
+        Case::shipped("default", deployed.clone()),
+        Case::shipped("laptop", laptop),
+        Case::shipped("closed", nothing),
+        Case::shipped("door-only", door),
+        Case::shipped("log-only", log),
+        Case::shipped("cloud-run", cloud_run),
+        Case::shipped("private-upstream", private),
+        Case::example("bolt", "bolt.yaml", everything()),
+        Case::example("camunda", "camunda.yaml", everything()),
+        Case::example("near-adapter", "near-adapter.yaml", everything()),
+        Case::example("slack-only", "slack-only.yaml", everything()),
+        Case::example("sign-in", "sign-in.yaml", everything()),
+        Case::example("zapier", "zapier/google.yaml", everything()),
+        Case::example("zapier-introspection", "zapier/introspection.yaml", introspection),
+        Case::example("joined-logs", "joined-logs/lockgate.yaml", deployed),
+        Case::example("user-pools", "user-pools/lockgate.yaml", user_pools),
+        Case::example("machine-clients", "machine-clients/lockgate.yaml", machines),
     ]
 }
 
 #[test]
 fn the_rendered_configuration_is_the_golden_file() {
-    for Case { name, text, environment } in cases() {
-        let rendered = render(&text, &environment, Path::new("dist")).unwrap();
+    for case in cases() {
+        let (name, rendered) = (case.name, case.render(Path::new("dist")));
         let path = root().join("envoy/golden").join(format!("{name}.yaml"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&path, &rendered).unwrap();
@@ -115,8 +144,8 @@ fn the_rendered_configuration_is_the_golden_file() {
 
 #[test]
 fn no_secret_is_in_any_rendered_configuration() {
-    for Case { name, text, environment } in cases() {
-        let rendered = render(&text, &environment, Path::new("dist")).unwrap();
+    for case in cases() {
+        let (name, rendered) = (case.name, case.render(Path::new("dist")));
         assert!(MARKERS.iter().all(|marker| !rendered.contains(marker)), "{name}");
     }
 }
@@ -127,9 +156,10 @@ fn real_envoy_takes_every_rendered_configuration() {
     let directory = tempfile::tempdir().unwrap();
     let module: PathBuf = directory.path().join("log.wasm");
     std::fs::write(&module, NOTHING).unwrap();
-    for Case { name, text, environment } in cases() {
+    for case in cases() {
+        let name = case.name;
         let file = directory.path().join(format!("{name}.yaml"));
-        std::fs::write(&file, render(&text, &environment, &module).unwrap()).unwrap();
+        std::fs::write(&file, case.render(&module)).unwrap();
         let output = Command::new(&envoy).args(["--mode", "validate", "-c"]).arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}: {said}");

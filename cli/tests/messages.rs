@@ -49,7 +49,12 @@ fn each_bad_variable_is_named_with_what_was_given_and_what_would_do() {
             "service:8080",
             "upstream.url: given \"service:8080\", expected the service's address",
         ),
-        ("UPSTREAM_URL", "https://x/base", "upstream.url: given \"https://x/base\""),
+        (
+            "UPSTREAM_URL",
+            "https://me:word@x/base",
+            "upstream.url: given \"…@x/base\", expected the service's",
+        ),
+        ("UPSTREAM_URL", "https://x/base?a=1", "upstream.url: given \"https://x/base?a=1\""),
         (
             "GOOGLE_API_BASE",
             "http://pubsub.example.com",
@@ -77,6 +82,11 @@ fn each_bad_line_is_named_by_its_place() {
         ("version: 1", "version: 2", "version: expected version: 1"),
         ("version: 1", "version: 1\nvesion: 1", "vesion: unknown field `vesion`, expected one of"),
         ("guard: slack", "guard: slak", "routes[0].guard: unknown variant `slak`, expected one of `slack`"),
+        (
+            "    guard: push\n",
+            "    guard: push\n    access_log: none\n",
+            "access_log: unknown variant `none`, expected `all` or `failures`",
+        ),
         (
             "  timeout: 540s",
             "  timeout: 540",

@@ -3,7 +3,7 @@
 #   port 8080                 the port in the place of 8080, by PORTS="8080=18080 9901=19901"
 #   start NAME COMMAND...     a program in the background
 #   envoy NAME FILE           Envoy with a configuration of this folder, its ports exchanged
-#   answers PORT              waits until something listens there
+#   answers PORT [ADDRESS]    waits until something listens there; on 127.0.0.1 unless said
 #   ready LINE...             says how to try it, and stays until a program or a signal ends it
 # and $root, $state (a directory for this run), $ENVOY.
 set -euo pipefail
@@ -51,7 +51,7 @@ envoy() {
 
 answers() {
     local deadline=$((SECONDS + 60))
-    until (: < "/dev/tcp/127.0.0.1/$(port "$1")") 2> /dev/null; do
+    until (: < "/dev/tcp/${2:-127.0.0.1}/$(port "$1")") 2> /dev/null; do
         [ "$SECONDS" -lt "$deadline" ] || { echo "nothing listens on port $(port "$1")" >&2; exit 1; }
         still_there
         sleep 0.1

@@ -47,8 +47,8 @@ pub use mesh::{Mesh, Proxy};
 pub use problem::{Problem, Problems};
 pub use provider::Provider;
 pub use resolved::{
-    Config, Enqueue, Guard, HeaderPolicy, Log, Push, Reply, Restored, Rewrite, Route, Services, Signature,
-    Slack, Upstream,
+    AccessLog, Config, Enqueue, Guard, HeaderPolicy, Log, Push, Reply, Restored, Rewrite, Route, Services,
+    Signature, Slack, Upstream,
 };
 pub use secret::SecretName;
 pub use sign_in::SignIn;

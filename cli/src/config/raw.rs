@@ -8,6 +8,7 @@ use super::budgets::{RawBudgets, RawLimits};
 use super::cors::RawCors;
 use super::matching::RawMatch;
 use super::mesh::RawMesh;
+use super::resolved::AccessLog;
 use super::scalars::{Count, Flag, Span, StatusSet};
 use super::secret::SecretName;
 use super::sign_in::RawSignIn;
@@ -115,6 +116,8 @@ pub(super) struct RawRoute {
     pub(super) deny: Option<Vec<RawWho>>,
     pub(super) forward_token: Option<Flag>,
     pub(super) cors: Option<RawCors>,
+    #[serde(default)]
+    pub(super) access_log: AccessLog,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

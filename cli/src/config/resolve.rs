@@ -172,11 +172,9 @@ fn upstream(raw: Option<RawUpstream>, context: &Context<'_>) -> Result<Upstream,
     let example = "https://my-service-abc123-ew.a.run.app";
     let (url, identity) = raw.map_or((None, None), |upstream| (upstream.url, upstream.identity));
     let text = context.required("upstream.url", url, example)?;
-    let expected = "the service's address without a path, for example https://my-service-abc123-ew.a.run.app";
+    let expected = "the service's address, and a path that is put before every other, without a query or a \
+                    password, for example https://my-service-abc123-ew.a.run.app";
     let url = Url::parse("upstream.url", &text, expected)?;
-    if !url.path.is_empty() {
-        return Err(Problem::given("upstream.url", url, expected));
-    }
     let identity = identity.map(|raw| upstream_identity::resolve(raw, context)).transpose()?;
     Ok(Upstream { url, identity: identity.flatten() })
 }

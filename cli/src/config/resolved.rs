@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::access::Access;
 use super::adapter::Adapter;
 use super::budgets::{Budgets, Limits};
@@ -159,6 +161,19 @@ pub struct Route {
     pub enqueue: Option<Enqueue>,
     /// Which other origins' pages may call it.
     pub cors: Option<Cors>,
+    /// Which of its requests have a line in the access log.
+    pub access_log: AccessLog,
+}
+
+/// Which requests have a line in the access log.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLog {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that are answered 400 or worse, or not at all.
+    Failures,
 }
 
 /// Who may come in.

@@ -173,7 +173,7 @@ fn route(raw: RawRoute, field: &str, door: &Door, context: &Context<'_>) -> Resu
     };
     let adapter =
         raw.adapter.map(|adapter| adapter.resolve(&at("adapter"), context.directory)).transpose()?;
-    Ok(Route { name, matching, guard, adapter, enqueue, cors })
+    Ok(Route { name, matching, guard, adapter, enqueue, cors, access_log: raw.access_log })
 }
 
 fn reserved(matching: &Match) -> bool {

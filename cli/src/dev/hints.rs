@@ -19,12 +19,16 @@ pub(super) struct Hints<'a> {
     pub(super) provider: Option<&'a Provider>,
     /// Whether a token of the local services opens the door.
     pub(super) admits_services: bool,
+    /// Whether the configuration is the shipped one; nothing is known of the routes of another.
+    pub(super) shipped: bool,
 }
 
 impl fmt::Display for Hints<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.slack(f)?;
-        self.door(f)?;
+        if self.shipped {
+            self.slack(f)?;
+            self.door(f)?;
+        }
         self.dead_letters(f)?;
         write!(f, "\nr and Enter: rebuild and restart. Control-C: end.\n")
     }

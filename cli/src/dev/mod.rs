@@ -204,6 +204,7 @@ async fn serve(options: &Options, environment: &Environment, stack: &mut Stack) 
         queue: &queue,
         provider: provider.as_ref(),
         admits_services: sign_in::admits_services(environment),
+        shipped: options.parts.config.is_none(),
     };
     println!("{hints}");
 

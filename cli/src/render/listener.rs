@@ -64,7 +64,7 @@ pub(super) fn connection_manager(config: &Config, modules: &Modules) -> Value {
                 "initial_stream_window_size": 65_536,
                 "initial_connection_window_size": 1_048_576,
             },
-            "access_log": access_log::access_log(&config.log_format),
+            "access_log": access_log::access_log(config),
             "local_reply_config": local_replies(),
             "route_config": {
                 "name": "main",

@@ -46,6 +46,7 @@ fn tree(config: &Config, modules: &Modules) -> Value {
         "node": {"id": "lockgate", "cluster": "lockgate"},
         "admin": {"address": address(config.admin), "ignore_global_conn_limit": true},
         "stats_config": process::stats(),
+        "memory_allocator_manager": process::memory_allocator_manager(),
         "overload_manager": process::overload_manager(&config.limits),
         "static_resources": {
             "listeners": [listener::listener(config, modules)],

@@ -26,6 +26,11 @@ fn label(name: &str, regex: &str) -> Value {
     json!({"tag_name": name, "regex": regex})
 }
 
+/// Compiling the modules takes megabytes that nothing needs afterwards; they are given back.
+pub(super) fn memory_allocator_manager() -> Value {
+    json!({"bytes_to_release": 1 << 20, "memory_release_interval": "1s"})
+}
+
 pub(super) fn overload_manager(limits: &Limits) -> Value {
     let connections = "envoy.resource_monitors.global_downstream_max_connections";
     let heap = "envoy.resource_monitors.fixed_heap";

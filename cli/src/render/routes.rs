@@ -28,6 +28,12 @@ pub(super) fn table(config: &Config) -> (Vec<Value>, BTreeSet<Filter>) {
     (first.chain(paths).map(Entry::render).collect(), used)
 }
 
+/// The names of the lines of these routes, as the access log has them.
+pub(super) fn names(config: &Config, wanted: impl Fn(&Route) -> bool) -> Vec<String> {
+    let routes = config.routes.iter().filter(|route| wanted(route));
+    routes.flat_map(|route| lines(route, config)).map(|entry| entry.name).collect()
+}
+
 /// What a route becomes. The way on for marked requests stands directly before the route: further up it
 /// could meet requests of a route between.
 fn lines(route: &Route, config: &Config) -> Vec<Entry> {
@@ -382,6 +388,12 @@ fn upstream(config: &Config, longest: Duration, upgrades: bool) -> (&'static str
             "per_try_timeout": seconds(config.budgets.upstream.min(longest)),
         },
     });
+    let base = &config.upstream.url.path;
+    if let (Value::Object(action), false) = (&mut action, base.is_empty()) {
+        // The one rewrite that does the same behind every kind of match.
+        let rewrite = json!({"pattern": {"regex": "^/"}, "substitution": format!("{base}/")});
+        action.insert("regex_rewrite".to_owned(), rewrite);
+    }
     if upgrades {
         allow_upgrades(&mut action);
     }

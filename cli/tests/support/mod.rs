@@ -71,8 +71,17 @@ pub(crate) fn root() -> PathBuf {
 
 /// Renders a configuration whose adapter files are beside the examples.
 pub(crate) fn render(text: &str, environment: &Environment, modules: &Path) -> Result<String, String> {
-    let directory = root().join("envoy/examples");
-    let config = config::parse(text, &directory, environment).map_err(|problems| problems.to_string())?;
+    render_in(&root().join("envoy/examples"), text, environment, modules)
+}
+
+/// Renders a configuration whose adapter files are in this directory.
+pub(crate) fn render_in(
+    directory: &Path,
+    text: &str,
+    environment: &Environment,
+    modules: &Path,
+) -> Result<String, String> {
+    let config = config::parse(text, directory, environment).map_err(|problems| problems.to_string())?;
     Ok(render::bootstrap(&config, &Modules::at(modules)).unwrap())
 }
 

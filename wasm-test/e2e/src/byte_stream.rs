@@ -92,7 +92,15 @@ impl ByteServer {
     /// # Panics
     /// When there is none.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        Self::on(0).await
+    }
+
+    /// Listens on this port.
+    ///
+    /// # Panics
+    /// When it is taken.
+    pub async fn on(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         Self { listener: listener.expect("a loopback port") }
     }
 

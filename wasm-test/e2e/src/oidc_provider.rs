@@ -45,6 +45,7 @@ impl Default for Builder {
             "refresh_token": "always",
             "rotate": "always",
             "resources": [],
+            "opaque": {},
             "token_claims": [],
         });
         let client = json!({
@@ -101,6 +102,12 @@ impl Builder {
         if let Some(Value::Array(resources)) = self.settings.get_mut("resources") {
             resources.push(json!(resource));
         }
+        self
+    }
+
+    /// Gives access tokens for this resource, of these scopes, that stay opaque.
+    pub fn opaque_resource(mut self, resource: &str, scopes: &str) -> Self {
+        self.settings["opaque"][resource] = json!(scopes);
         self
     }
 

@@ -53,8 +53,12 @@ struct Accepting {
 impl<S: Service> Server<S> {
     /// Listens on a loopback port.
     pub(crate) fn start(port: u16, service: Arc<S>) -> Self {
-        let server =
-            Self { address: (Ipv4Addr::LOCALHOST, port).into(), service, accepting: Mutex::new(None) };
+        Self::at((Ipv4Addr::LOCALHOST, port).into(), service)
+    }
+
+    /// Listens on an address.
+    pub(crate) fn at(address: SocketAddr, service: Arc<S>) -> Self {
+        let server = Self { address, service, accepting: Mutex::new(None) };
         server.open();
         server
     }

@@ -1,7 +1,7 @@
 //! The service behind Lockgate: it records what reaches it, and answers as a test tells it to.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,8 +77,13 @@ pub struct Upstream {
 impl Upstream {
     /// Listens on a port; answers 200 with the body `upstream` to everything.
     pub fn start(port: u16) -> Self {
+        Self::at((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// The same on any loopback address.
+    pub fn at(address: SocketAddr) -> Self {
         let recorder = Arc::new(Recorder::default());
-        Self { server: Server::start(port, Arc::clone(&recorder)), recorder }
+        Self { server: Server::at(address, Arc::clone(&recorder)), recorder }
     }
 
     /// A recording upstream on some free port.

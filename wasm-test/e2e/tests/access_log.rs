@@ -1,6 +1,8 @@
 //! What an operator sees: a line for each request as Cloud Logging reads it, in one trace and with one
 //! id wherever the request went, and the numbers for Prometheus.
 
+use lockgate_e2e::door::{add_log, door_config, door_stack};
+use lockgate_e2e::hostile_provider::HostileProvider;
 use lockgate_e2e::stack::{CONFIG, SLACK_SECRET};
 use lockgate_e2e::{Answer, Envelope, Request, Shared, Stack, push_request, slack};
 use serde_json::{Value, json};
@@ -59,8 +61,10 @@ async fn a_line_is_a_log_entry_of_cloud_logging() {
         [&json!("POST"), &json!("/public/fine"), &json!(200), &json!("HTTP/1.1")]
     );
     assert!(["requestSize", "responseSize"].iter().all(|size| request[size].as_u64() > Some(15)), "{fine}");
-    let latency = request["latency"].as_str().and_then(|latency| latency.strip_suffix('s'));
-    assert!(latency.and_then(|seconds| seconds.parse::<f32>().ok()).is_some_and(|s| s < 5.0), "{fine}");
+    let seconds = |line: &Value| -> Option<f32> {
+        line["httpRequest"]["latency"].as_str()?.strip_suffix('s')?.parse().ok()
+    };
+    assert!(seconds(&fine).is_some_and(|seconds| seconds < 5.0), "{fine}");
     let time = fine["time"].as_str().unwrap();
     assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{fine}");
     assert_eq!([&fine["request_id"], &fine["route"]], ["id-1", "public"]);
@@ -70,7 +74,7 @@ async fn a_line_is_a_log_entry_of_cloud_logging() {
     assert_eq!(line(&stack, "/admin/403").await["severity"], "WARNING");
     let left = line(&stack, "/public/hang").await;
     assert_eq!((&left["severity"], &left["httpRequest"]["status"]), (&json!("INFO"), &json!(0)));
-    assert!(left["httpRequest"]["latency"].as_str().is_some_and(|latency| latency.starts_with("0.3")));
+    assert!(seconds(&left).is_some_and(|seconds| (0.25..10.0).contains(&seconds)), "{left}");
     for line in stack.gateway_log().since(0) {
         assert!(!line.contains("secret") && !line.contains("agent-1"), "{line}");
     }
@@ -231,6 +235,69 @@ async fn probes_are_left_out_while_they_succeed_and_nothing_else_is() {
     let restored = line(&stack, "/_lockgate/health").await;
     assert_eq!([&restored["route"], &restored["upstream_status"]], ["restored", "200"]);
     assert_eq!(line(&stack, "/health").await["status"], 400);
+}
+
+#[tokio::test]
+async fn of_a_route_that_says_so_only_failures_have_lines() {
+    let issuer = HostileProvider::start();
+    let config = door_config("", |config| {
+        config["sign_in"] = json!({
+            "tokens": {"jwt": [{"issuer": issuer.issuer(), "audiences": ["api"]}]},
+            "policies": [{"effect": "allow", "anyone": true}],
+        });
+        add_log(config);
+        for route in config["routes"].as_array_mut().unwrap() {
+            if ["wal", "public", "rest"].iter().any(|name| route["name"] == *name) {
+                route["access_log"] = json!("failures");
+            }
+        }
+    });
+    for format in ["plain", "google"] {
+        let stack = door_stack(&config).variable("LOG_FORMAT", format).start().await;
+        stack.upstream().program(|request| match request.path().rsplit('/').next() {
+            Some("hang") => Some(Answer::Hang),
+            Some(status) => Some(Answer::status(status.parse().ok()?)),
+            None => None,
+        });
+        let token = issuer.mint_access_token("api", "job").compact();
+        let known = |request: Request| request.header("authorization", format!("Bearer {token}"));
+        let client = stack.client();
+        for (request, status) in [
+            (Request::get("/public/fine"), 200),
+            (Request::get("/public/304"), 304),
+            (Request::get("/public/404"), 404),
+            (Request::get("/public/503"), 503),
+            (known(Request::get("/rest/fine")), 200),
+            (Request::get("/rest/nobody"), 401),
+            (known(Request::post("/wal/taken", "text/plain", "x")), 202),
+            (known(Request::post("/wal/public/taken", "text/plain", "x")), 202),
+            (Request::post("/wal/nobody", "text/plain", "x"), 401),
+            (known(Request::get("/admin/403")), 403),
+            (known(Request::get("/slack")), 401),
+        ] {
+            assert_eq!(client.send(&request).await.status, status, "{format}: {}", request.target);
+        }
+        let impatient = client.with_deadline(std::time::Duration::from_millis(300));
+        impatient.try_send(&Request::get("/public/hang")).await.unwrap_err();
+        client.exchange(b"GET /public/no-host HTTP/1.1\r\n\r\n", "GET").await.unwrap();
+        stack.delivered("/taken").await;
+        stack.delivered("/public/taken").await;
+
+        for path in ["/public/fine", "/public/304", "/rest/fine", "/wal/taken", "/wal/public/taken"] {
+            assert_eq!(lines(&stack, path).await, [] as [Value; 0], "{format}");
+        }
+        for path in
+            ["/public/404", "/public/503", "/public/hang", "/public/no-host", "/rest/nobody", "/wal/nobody"]
+        {
+            line(&stack, path).await;
+        }
+        for path in ["/taken", "/public/taken"] {
+            assert_eq!(line(&stack, path).await["route"], "restored", "{format}");
+        }
+        for path in ["/admin/403", "/slack"] {
+            line(&stack, path).await;
+        }
+    }
 }
 
 async fn shared() -> Shared {

@@ -33,18 +33,25 @@ fn every_path_that_the_architecture_names_exists() {
 
 #[test]
 fn every_link_of_a_readme_leads_somewhere() {
-    for readme in [
+    let examples = std::fs::read_dir(root().join("envoy/examples")).unwrap();
+    let examples = examples.map(|entry| entry.unwrap().path()).filter(|path| path.join("run").is_file());
+    let examples =
+        examples.map(|path| format!("envoy/examples/{}/README.md", path.file_name().unwrap().display()));
+    let documents = [
         "README.md",
         "cli/README.md",
         "envoy/istio/README.md",
         "envoy/README.md",
+        "envoy/examples/identity-sidecar/README.md",
+        "envoy/examples/service-routing/README.md",
         "local/README.md",
         "terraform/README.md",
         "wasm-test/README.md",
         "filters/form-to-json/README.md",
-    ] {
-        let text = read(readme);
-        let directory = root().join(readme).parent().map(Path::to_path_buf).unwrap_or_default();
+    ];
+    for readme in documents.map(str::to_owned).into_iter().chain(examples) {
+        let text = read(&readme);
+        let directory = root().join(&readme).parent().map(Path::to_path_buf).unwrap_or_default();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if !target.starts_with("http") && !target.starts_with('#') {
                 let file = target.split('#').next().unwrap_or_default();

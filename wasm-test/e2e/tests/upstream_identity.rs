@@ -7,7 +7,7 @@ use lockgate_e2e::byte_stream::{ByteServer, ByteStream};
 use lockgate_e2e::identity::{AUDIENCE, asked, assert_shown, builder, claims, is_identity};
 use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::stack::{SLACK_SECRET, workspace};
-use lockgate_e2e::{Answer, Fault, Process, Request, Stack, slack};
+use lockgate_e2e::{Answer, Fault, Process, Request, Stack, Upstream, slack};
 use serde_json::{Value, json};
 
 fn view_submission(callback_id: &str) -> Value {
@@ -78,6 +78,37 @@ async fn in_the_other_header_the_senders_own_reaches_the_upstream() {
     assert_eq!(request.headers.all("authorization"), [b"Bearer users-own"]);
     assert_eq!(request.headers.all("x-serverless-authorization").len(), 1);
     assert_eq!(claims(&request, "x-serverless-authorization").unwrap()["aud"], AUDIENCE);
+}
+
+#[tokio::test]
+async fn on_every_way_the_path_of_the_upstreams_address_comes_first() {
+    let upstream = Upstream::on_free_port();
+    let address = format!("{}/base/path", upstream.url());
+    let stack = builder("").variable("UPSTREAM_URL", &address).start().await;
+    let submission = slack::interactive("/slack/interactive?q=/a", &view_submission("joined"));
+    let command = slack::command("/slack/command", "joined");
+    for (request, status) in [
+        (Request::get("/public?q=/a"), 200),
+        (Request::get("/public/open//joined?q=/a"), 200),
+        (slack::form("/form/adapted", &[("a", "b")]), 200),
+        (slack::signed(submission, SLACK_SECRET), 200),
+        (slack::signed(command, SLACK_SECRET), 200),
+        (Request::post("/wal/logged?q=/a", "text/plain", "body"), 202),
+    ] {
+        let answer = stack.client().send(&request).await;
+        assert_eq!(answer.status, status, "{}: {}", request.target, answer.text());
+    }
+    for target in [
+        "/base/path/public?q=/a",
+        "/base/path/public/open/joined?q=/a",
+        "/base/path/form/adapted",
+        "/base/path/slack/interactive?q=/a",
+        "/base/path/slack/command",
+        "/base/path/logged?q=/a",
+    ] {
+        let reached = upstream.requests().wait_for(target, 1, |request| request.target == target).await;
+        assert_shown(&reached[0].request);
+    }
 }
 
 #[tokio::test]

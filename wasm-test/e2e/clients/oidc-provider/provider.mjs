@@ -8,6 +8,7 @@
 //   claims_in_id_token, pkce_required, refresh_token ("always" or "offline_access"),
 //   rotate ("always", "never", or "default": the provider's own policy),
 //   resources      who a JWT access token may be for; anything else is an opaque one
+//   opaque         {who: scopes}, who else an access token may be for, an opaque one
 //   token_claims   names of an account's claims that stand in access tokens, too
 // It prints `{"ready": <port>, "control": <port>}`; control.mjs says what the second is for.
 
@@ -85,6 +86,8 @@ const provider = new Provider(issuer, {
       enabled: true,
       useGrantedResource: () => true,
       getResourceServerInfo: (_ctx, resource) => {
+        const scope = settings.opaque?.[resource];
+        if (scope !== undefined) return { audience: resource, scope, accessTokenFormat: 'opaque' };
         if (!settings.resources.includes(resource)) throw new errors.InvalidTarget();
         return { audience: resource, scope: 'read write', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } };
       },

@@ -1,9 +1,9 @@
-//! The example for Zapier, as it is shipped but for Google's address: its adapter before the log, and
+//! The example for Zapier with Google, as it is shipped but for Google's address: its adapter before the log, and
 //! the tokens that Zapier has.
 
 use super::*;
 
-const EXAMPLE: &str = include_str!("../../../../envoy/examples/zapier.yaml");
+const EXAMPLE: &str = include_str!("../../../../envoy/examples/zapier/google.yaml");
 const OAUTH_CLIENT: &str = "1234-abc.apps.googleusercontent.com";
 
 async fn google() -> &'static HostileProvider {
@@ -14,10 +14,10 @@ async fn google() -> &'static HostileProvider {
 async fn stack() -> Shared {
     static STACK: OnceCell<Stack> = OnceCell::const_new();
     let tokeninfo = format!("cache: 60s\n      tokeninfo: {}", google().await.url("/tokeninfo"));
-    let adapters = lockgate_e2e::stack::workspace().join("envoy/examples/adapters");
+    let signal = lockgate_e2e::stack::workspace().join("envoy/examples/zapier/signal.json");
     let config = EXAMPLE.replacen("cache: 60s", &tokeninfo, 1);
-    let config = config.replacen("adapters/", &format!("{}/", adapters.display()), 1);
-    assert!(config.contains("tokeninfo: http://") && config.contains("examples/adapters/zapier.json"));
+    let config = config.replacen("adapter: signal.json", &format!("adapter: {}", signal.display()), 1);
+    assert!(config.contains("tokeninfo: http://") && config.contains("examples/zapier/signal.json"));
     let builder = Stack::builder()
         .config(&config)
         .variable("GOOGLE_CLIENT_IDS", &format!("other.apps.googleusercontent.com,{OAUTH_CLIENT}"))

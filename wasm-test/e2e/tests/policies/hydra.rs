@@ -1,4 +1,5 @@
-//! The example for Ory Hydra, as it is shipped, with a double of Hydra's two addresses.
+//! The configuration of the example `machine-clients` before Ory Hydra, whose introspection wants a token
+//! of the door's own; a double stands for Hydra's two addresses.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +8,16 @@ use lockgate_e2e::{Answer, Upstream};
 
 use super::*;
 
-const EXAMPLE: &str = include_str!("../../../../envoy/examples/hydra.yaml");
+const EXAMPLE: &str = include_str!("../../../../envoy/examples/machine-clients/lockgate.yaml");
+
+const AUDIENCE: &str = "https://orders.example.com";
 
 /// What Hydra knows of a token.
 fn known(token: &str) -> Value {
     let active = |sub: &str, scope: &str| {
         json!({
             "active": true, "sub": sub, "client_id": format!("client-of-{sub}"), "scope": scope,
-            "aud": ["orders"], "iss": "https://hydra.example.com", "token_type": "Bearer",
+            "aud": [AUDIENCE], "iss": "https://hydra.example.com", "token_type": "Bearer",
             "token_use": "access_token", "exp": lockgate_e2e::slack::now() + 3600,
         })
     };
@@ -28,7 +31,7 @@ fn known(token: &str) -> Value {
         "of-reporting" => active("reporting", ""),
         "of-auditor" => active("auditor", "audit openid"),
         "of-stranger" => active("stranger", "orders"),
-        "for-invoices" => with("aud", json!(["invoices"])),
+        "for-invoices" => with("aud", json!(["https://invoices.example.com"])),
         "for-nobody" => with("aud", json!([])),
         "a-refresh-token" => with("token_use", json!("refresh_token")),
         "expired" => with("exp", json!(lockgate_e2e::slack::now() - 1)),
@@ -77,10 +80,12 @@ async fn stack() -> Shared {
     let Hydra { admin, public } = hydra().await;
     let builder = Stack::builder()
         .config(EXAMPLE)
-        .variable("HYDRA_ADMIN_URL", &admin.url())
-        .variable("HYDRA_PUBLIC_URL", &public.url())
-        .variable("HYDRA_CLIENT_ID", "door")
-        .variable("HYDRA_CLIENT_SECRET", "a+b c");
+        .variable("INTROSPECTION_ENDPOINT", &format!("{}/admin/oauth2/introspect", admin.url()))
+        .variable("INTROSPECTION_TOKEN_ENDPOINT", &format!("{}/oauth2/token", public.url()))
+        .variable("INTROSPECTION_SCOPES", "hydra.introspect")
+        .variable("INTROSPECTION_CLIENT_ID", "door")
+        .variable("INTROSPECTION_CLIENT_SECRET", "a+b c")
+        .variable("AUDIENCE", AUDIENCE);
     Shared::of(&STACK, builder).await
 }
 

@@ -1,0 +1,5 @@
+// Package words knows one.
+package words
+
+// Hello is it.
+const Hello = "Hello"
