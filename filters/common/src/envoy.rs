@@ -50,8 +50,7 @@ impl Host for Envoy {
     fn env(&self, name: &str) -> Option<String> {
         let environment = abi::environment();
         let mut variables = environment.split(|byte| *byte == 0);
-        let value =
-            variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        let value = variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
         std::str::from_utf8(value).ok().filter(|value| !value.is_empty()).map(str::to_owned)
     }
 

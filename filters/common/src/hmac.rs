@@ -47,8 +47,7 @@ mod tests {
         let mut hex = String::new();
         crate::encoding::push_hex(&mut hex, &tag);
         assert_eq!(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
-        for (key, tag, fits) in [("Jefe", &tag[..], true), ("Jeff", &tag, false), ("Jefe", &tag[..31], false)]
-        {
+        for (key, tag, fits) in [("Jefe", &tag[..], true), ("Jeff", &tag, false), ("Jefe", &tag[..31], false)] {
             let key = Key::new(key.as_bytes());
             // Twice: using a key does not use it up.
             for _ in 0..2 {

@@ -318,7 +318,9 @@ fn odd_headers() -> impl Strategy<Value = Headers> {
         select(vec!["text/html", "navigate", "document", "same-origin", "https://a.example", "prefetch"])
             .prop_map(|text| text.as_bytes().to_vec()),
     ];
-    prop::collection::vec((name, value), 0..5).prop_map(|pairs| pairs.into_iter().collect())
+    prop::collection::vec((name, value), 0..5).prop_map(|pairs| {
+        pairs.into_iter().collect()
+    })
 }
 
 proptest! {

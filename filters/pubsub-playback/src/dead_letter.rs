@@ -30,11 +30,7 @@ pub async fn publish(
     };
     let (status, attempt) = (decimal(status.map(u64::from)), decimal(push.delivery_attempt));
     let mut ours = vec![("lockgate_reason", reason), ("lockgate_message_id", push.message_id.as_str())];
-    ours.extend(
-        [("lockgate_status", &*status), ("lockgate_attempt", &*attempt)]
-            .into_iter()
-            .filter(|it| !it.1.is_empty()),
-    );
+    ours.extend([("lockgate_status", &*status), ("lockgate_attempt", &*attempt)].into_iter().filter(|it| !it.1.is_empty()));
     // Whatever an earlier dead letter of the same message said is no longer so; `goog` is Pub/Sub's.
     let stays =
         |name: &str| name == "lockgate_id" || !(name.starts_with("lockgate_") || name.starts_with("goog"));

@@ -93,12 +93,7 @@ pub fn headers(
 
 /// The upstream's idempotency key is the envelope's id, never Pub/Sub's message id, which changes
 /// when a dead letter is replayed.
-fn tell(
-    headers: &mut Headers,
-    envelope: &Envelope<'_>,
-    push: &Push,
-    loops: &str,
-) -> Result<(), RestoreError> {
+fn tell(headers: &mut Headers, envelope: &Envelope<'_>, push: &Push, loops: &str) -> Result<(), RestoreError> {
     let mut attempt = String::new();
     if let Some(number) = push.delivery_attempt {
         lockgate_common::encoding::push_decimal(&mut attempt, number);

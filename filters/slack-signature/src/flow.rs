@@ -99,8 +99,7 @@ async fn verify(
     let check_newest = |secret| check(settings.keys.of(secret).as_deref().map(Vec::as_slice));
     let secret = source.value(deadline).await.map_err(|_| NO_SECRET)?;
     let Err(error) = check_newest(&secret) else { return Ok(()) };
-    if source.previous(settings.overlap_ms).is_some_and(|previous| check(keys(&previous).as_deref()).is_ok())
-    {
+    if source.previous(settings.overlap_ms).is_some_and(|previous| check(keys(&previous).as_deref()).is_ok()) {
         return Ok(());
     }
     match source.newer(deadline).await {

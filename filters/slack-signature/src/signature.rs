@@ -57,7 +57,11 @@ impl<'a> Signed<'a> {
     pub fn verify(&self, body: &[u8], keys: &[Key]) -> Result<(), SignatureError> {
         let tag = self.tag().ok_or(SignatureError::Mismatch)?;
         let signed: [&[u8]; 4] = [b"v0:", self.timestamp, b":", body];
-        if keys.iter().any(|key| key.verify(&signed, &tag)) { Ok(()) } else { Err(SignatureError::Mismatch) }
+        if keys.iter().any(|key| key.verify(&signed, &tag)) {
+            Ok(())
+        } else {
+            Err(SignatureError::Mismatch)
+        }
     }
 
     /// `v0=` and 64 lower-case hexadecimal digits.

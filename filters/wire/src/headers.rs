@@ -31,9 +31,7 @@ impl Headers {
 
     /// The pairs, in order. A name that is not text, which the proxy lets nobody send, is empty.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.spans
-            .iter()
-            .map(|span| (std::str::from_utf8(self.name(span)).unwrap_or_default(), self.value(span)))
+        self.spans.iter().map(|span| (std::str::from_utf8(self.name(span)).unwrap_or_default(), self.value(span)))
     }
 
     /// The first value of `name`. For decisions use [`Headers::single`].
