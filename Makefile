@@ -49,6 +49,7 @@ example-%: wasm tool $(fetched_envoy) ## Run one of envoy/examples: example-zapi
 
 example-machine-clients: $(CLIENTS)/oidc-provider/node_modules/ready
 example-zapier: $(patsubst %,%/node_modules/ready,$(CLIENTS)/oidc-provider envoy/examples/zapier/integration)
+example-user-pools: $(TOOLS)/moto/ready $(TOOLS)/oidc-mock/ready
 
 .PHONY: test
 test: lint unit e2e container-test ## Every test: lints, pure functions, the simulated host, real Envoy with real clients, the container
@@ -217,7 +218,7 @@ $(TOOLS)/envoy-%/lib/envoy:
 	$@ --version > /dev/null
 
 .PHONY: clients
-clients: $(patsubst %,$(TOOLS)/%/ready,slack oidc-mock) $(patsubst %,$(CLIENTS)/%/node_modules/ready,bolt browser istio oidc-provider) envoy/examples/zapier/integration/node_modules/ready
+clients: $(patsubst %,$(TOOLS)/%/ready,slack oidc-mock moto) $(patsubst %,$(CLIENTS)/%/node_modules/ready,bolt browser istio oidc-provider) envoy/examples/zapier/integration/node_modules/ready
 
 $(TOOLS)/%/ready: $(CLIENTS)/%/requirements.txt
 	@command -v python3 > /dev/null || { echo "Python 3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }

@@ -78,12 +78,12 @@ fn cases() -> Vec<Case> {
     cloud_run.extend(identity.clone());
     let mut private = log.clone();
     private.extend(identity);
-    let mut cognito = everything();
-    cognito.extend(variables(&[
-        ("AWS_REGION", "eu-west-1"),
-        ("COGNITO_USER_POOL_ID", "eu-west-1_abc123"),
-        ("COGNITO_CLIENT_ID", "3ho4ek12345678909nh3fmhpko"),
-        ("COGNITO_CLIENT_SECRET", MARKERS[3]),
+    let mut user_pools = everything();
+    user_pools.extend(variables(&[
+        ("USER_POOL_ISSUER", "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_abc123"),
+        ("OIDC_ISSUER", "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_abc123"),
+        ("USER_POOL_CLIENT_ID", "3ho4ek12345678909nh3fmhpko"),
+        ("SIGN_IN_TOPIC", "projects/p/topics/sign-ins"),
     ]));
     let mut machines = everything();
     machines.extend(variables(&[
@@ -125,7 +125,7 @@ fn cases() -> Vec<Case> {
         Case::example("zapier", "zapier/google.yaml", everything()),
         Case::example("zapier-introspection", "zapier/introspection.yaml", introspection),
         Case::example("joined-logs", "joined-logs/lockgate.yaml", deployed),
-        Case::example("cognito", "cognito.yaml", cognito),
+        Case::example("user-pools", "user-pools/lockgate.yaml", user_pools),
         Case::example("machine-clients", "machine-clients/lockgate.yaml", machines),
         Case::example("inverting-proxy", "inverting-proxy/lockgate.yaml", inverting),
     ]

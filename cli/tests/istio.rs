@@ -156,6 +156,19 @@ fn each_filter_may_have_an_image_of_its_own_and_images_are_named_by_their_digest
 }
 
 #[test]
+fn the_mesh_knows_whoever_is_told_of_sign_ins() {
+    let text = "version: 1\nlisten: 127.0.0.1:8080\npublic_url: https://orders.example.com\n\
+        mesh: {namespace: orders, workload: {app: orders}, proxy: sidecar, images: 'oci://example.com/lockgate'}\n\
+        upstream: {url: 'http://127.0.0.1:8080'}\n\
+        sign_in:\n  cookie_secret: {sm: projects/p/secrets/s/versions/latest}\n  \
+          providers: [{name: company, issuer: 'https://login.example.com', client_id: lockgate}]\n  \
+          policies: [{effect: allow, domains: '*'}]\n";
+    let knows = |text: &str| render(text).unwrap().contains("- pubsub.googleapis.com");
+    assert!(knows(&format!("{text}  events: {{topic: projects/p/topics/t}}\n")));
+    assert!(!knows(text));
+}
+
+#[test]
 fn without_a_sign_in_nobody_passes_a_route_that_asks_for_one() {
     let text = shipped("sidecar");
     let (before, rest) = text.split_once("sign_in:").unwrap();

@@ -295,6 +295,36 @@ fn a_client_id_may_be_an_audience_where_id_tokens_do_not_name_it() {
 }
 
 #[test]
+fn sign_ins_are_told_where_people_sign_in_on_a_topic_of_their_own() {
+    let with_events =
+        |events: &str| changed("  assertion:\n", &format!("  events: {events}\n  assertion:\n"));
+    let topic = |text: &str, environment: &Environment| {
+        parse(text, environment).unwrap().sign_in.unwrap().event_topic().map(str::to_owned)
+    };
+    let own = "projects/p/topics/sign-ins";
+    let variable = with_events("{topic: '${EVENTS}'}");
+    assert_eq!(topic(&variable, &with(&[("EVENTS", own)])).as_deref(), Some(own));
+    assert_eq!(topic(&variable, &everything()), None);
+    let programs = only(&["GOOGLE_CLIENT_IDS", "ALLOWED_EMAIL_DOMAINS"]);
+    assert_eq!(topic(&variable, &programs), None);
+    for (events, environment, expected) in [
+        ("{}", everything(), "sign_in.events.topic: is missing; expected, for example, projects/"),
+        (
+            "{topic: sign-ins}",
+            everything(),
+            "sign_in.events.topic: given \"sign-ins\", expected a topic's full",
+        ),
+        ("{queue: x}", everything(), "sign_in.events.queue: unknown field `queue`"),
+        ("{topic: projects/p/topics/lockgate}", everything(), "expected a topic of its own"),
+        ("{topic: projects/p/topics/lockgate-dead}", everything(), "expected a topic of its own"),
+        ("{topic: projects/p/topics/sign-ins}", programs, "missing: OIDC_ISSUER"),
+    ] {
+        let said = said(&with_events(events), &environment);
+        assert!(said.contains(expected), "{events}: {said}");
+    }
+}
+
+#[test]
 fn an_issuer_is_taken_exactly_as_it_was_written() {
     for issuer in
         ["https://login.example.com/", "https://Login.example.com:443/realms/A", "http://localhost:9400"]

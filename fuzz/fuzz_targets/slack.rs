@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use lockgate_common::hmac::Key;
 use lockgate_common::http::Headers;
 use slack_signature::kind::sort;
 use slack_signature::signature::Signed;
@@ -16,6 +17,6 @@ fuzz_target!(|data: (&[u8], &[u8], &[u8])| {
     headers.push("x-slack-signature", signature);
     if let Ok(Some(signed)) = Signed::from_headers(&headers) {
         let _ = signed.check_time(1_700_000_000, 300);
-        assert!(signed.verify(body, &[b"secret"]).is_err());
+        assert!(signed.verify(body, &[Key::new(b"secret")]).is_err());
     }
 });

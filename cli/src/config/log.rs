@@ -75,7 +75,8 @@ fn partly_set(given: [bool; 4], context: &Context<'_>) -> Problem {
     )
 }
 
-fn topic(field: &str, name: String) -> Result<String, Problem> {
+/// A topic's full name.
+pub(super) fn topic(field: &str, name: String) -> Result<String, Problem> {
     let expected = "a topic's full name, for example projects/my-project/topics/lockgate";
     if is_topic(&name) { Ok(name) } else { Err(Problem::given(field, name, expected)) }
 }

@@ -27,6 +27,8 @@ pub struct Login {
     pub providers: Vec<Provider>,
     /// Whether people are shown their access token.
     pub token_page: bool,
+    /// Where each sign-in is told: `projects/P/topics/T`.
+    pub event_topic: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -42,13 +44,16 @@ pub(super) struct RawLogin {
     pub(super) session: RawSession,
     pub(super) providers: Vec<RawProvider>,
     pub(super) token_page: Option<Flag>,
+    pub(super) event_topic: Option<String>,
 }
 
 impl RawLogin {
     /// Whether anything says that they are meant to be there.
     pub(super) fn is_meant(&self, context: &Context<'_>) -> bool {
         let secret = self.cookie_secret.as_ref().is_some_and(|secret| context.has(secret));
-        secret || self.providers.iter().any(|provider| provider.is_present(context))
+        secret
+            || self.event_topic.is_some()
+            || self.providers.iter().any(|provider| provider.is_present(context))
     }
 
     /// What is missing, each with an example.
@@ -103,6 +108,7 @@ impl RawLogin {
             lifetime,
             providers,
             token_page: self.token_page.is_some_and(|flag| flag.0),
+            event_topic: self.event_topic,
         })
     }
 }

@@ -5,6 +5,7 @@ mod access;
 mod adapter;
 mod budgets;
 mod cors;
+mod events;
 mod identity;
 mod interpolate;
 mod invert;

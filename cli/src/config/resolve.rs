@@ -100,6 +100,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     let sign_in = sign_in::resolve(raw.sign_in, address, upstream_url, context, &mut problems);
     if let (Some(sign_in), Some(log)) = (&sign_in, &log) {
         sign_in::check_push_audience(sign_in, log, &mut problems);
+        sign_in::check_event_topic(sign_in, log, &mut problems);
     }
     let door = match (&sign_in, problems.count() > before) {
         (_, true) => routes::Door::Unknown,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::access::{Effect, Policy, RawPolicy};
+use super::events::RawEvents;
 use super::identity::{self, Assertion, RawAssertion};
 use super::login::{Login, RawLogin, RawSession};
 use super::problem::{Problem, Problems};
@@ -54,6 +55,11 @@ impl SignIn {
         providers.map(|provider| provider.issuer.as_str()).chain(tokens)
     }
 
+    /// Where sign-ins are told, `projects/P/topics/T`; absent where they are not.
+    pub fn event_topic(&self) -> Option<&str> {
+        self.login.as_ref()?.event_topic.as_deref()
+    }
+
     /// Whether a provider tells of sign-outs by itself.
     pub fn has_back_channel(&self) -> bool {
         self.login.iter().flat_map(|login| &login.providers).any(|provider| provider.back_channel_logout)
@@ -89,6 +95,7 @@ pub(super) struct RawSignIn {
     #[serde(default)]
     tokens: RawTokens,
     token_page: Option<Flag>,
+    events: Option<RawEvents>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     assertion: Option<RawAssertion>,
@@ -108,8 +115,9 @@ pub(super) fn resolve(
     let before = problems.count();
     let tokens = raw.tokens.resolve(public_url, context, problems);
     let tokens_meant = tokens.is_some() || problems.count() > before;
+    let event_topic = raw.events.and_then(|raw| problems.keep(raw.resolve(context))?);
     let RawSignIn { cookie_secret, session, providers, token_page, .. } = raw;
-    let people = RawLogin { cookie_secret, session, providers, token_page };
+    let people = RawLogin { cookie_secret, session, providers, token_page, event_topic };
     let asserts = raw.assertion.iter().filter_map(|raw| raw.key.as_ref()).any(|key| context.has(key));
     let anything = asserts
         || context.variables.set_in("sign_in.policies")
@@ -178,6 +186,16 @@ fn check_login_audiences(sign_in: &SignIn, problems: &mut Problems) {
         let expected = "an audience of your own: this is the client_id of a login, \
             so its ID tokens would pass for access tokens, for example https://app.example.com";
         problems.push(Problem::given("sign_in.tokens.jwt", audience, expected));
+    }
+}
+
+/// What is played back is a request, and an event is none.
+pub(super) fn check_event_topic(sign_in: &SignIn, log: &Log, problems: &mut Problems) {
+    if let Some(topic) = sign_in.event_topic()
+        && [&log.topic, &log.dead_letter_topic].iter().any(|other| *other == topic)
+    {
+        let expected = "a topic of its own, for example projects/my-project/topics/sign-ins";
+        problems.push(Problem::given("sign_in.events.topic", topic, expected));
     }
 }
 

@@ -22,7 +22,13 @@ pub(super) fn plugin(config: &Config, sign_in: &SignIn) -> Value {
     let mut plugin = Map::new();
     let mut set = |name: &str, value: Value| plugin.insert(name.to_owned(), value);
     set("version", 1.into());
-    set("services", services(config));
+    set(
+        "services",
+        match sign_in.event_topic() {
+            Some(_) => plugins::services(config),
+            None => services(config),
+        },
+    );
     if let Some(url) = &config.public_url {
         set("public_url", url.to_string().into());
     }
@@ -86,12 +92,16 @@ fn services(config: &Config) -> Value {
 }
 
 fn session(login: &Login) -> Value {
-    json!({
+    let mut session = json!({
         "secret": login.cookie_secret.to_json(),
         "cookie": COOKIE,
         "idle_s": login.idle.as_secs(),
         "lifetime_s": login.lifetime.as_secs(),
-    })
+    });
+    if let (Value::Object(session), Some(topic)) = (&mut session, &login.event_topic) {
+        session.insert("event_topic".to_owned(), topic.as_str().into());
+    }
+    session
 }
 
 fn provider(index: usize, provider: &Provider) -> Value {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// As shipped, with a std that is built for size.
 const BUDGETS: &[(&str, usize)] = &[
-    ("oidc", 348_000),
+    ("oidc", 352_000),
     ("slack-signature", 134_000),
     ("form-to-json", 103_000),
     ("pubsub-enqueue", 149_000),

@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::encoding::push_base64;
 use crate::event::Event;
 use crate::json::{Json, write_string};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Story};
 use crate::services::Services;
 
 /// Pub/Sub's limit for one request (cloud.google.com/pubsub/quotas#resource_limits).
@@ -44,6 +44,17 @@ pub enum PublishError {
     Unauthorized,
     /// Pub/Sub refused, failed, or did not answer in time.
     Failed,
+}
+
+impl PublishError {
+    /// In a word, for logs and metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Unauthorized => "no_access_token",
+            Self::Failed => "publish_failed",
+        }
+    }
 }
 
 /// A topic's publisher, one a root.
@@ -133,7 +144,25 @@ impl Publisher {
     }
 
     /// Publishes, and waits until Pub/Sub says that it has it, until `deadline` (ms since 1970).
-    pub async fn publish(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
+    pub fn publish(&self, message: Vec<u8>, deadline: u64) -> Story<Result<(), PublishError>> {
+        let publisher = self.clone();
+        // Made here, it is in a module once; a future of an async function is in each crate that waits for it.
+        Box::pin(async move { publisher.store(message, deadline).await })
+    }
+
+    /// The same without waiting for others to publish with: for messages that come one at a time, where the
+    /// code that collects them is not worth its bytes. For tasks of the root.
+    pub fn publish_alone(&self, message: Vec<u8>, deadline: u64) -> Story<Result<(), PublishError>> {
+        let publisher = self.clone();
+        Box::pin(async move {
+            // Held, so that the message does not look like one whose sender has left.
+            let done = Event::default();
+            let mut batch = vec![Queued { message, deadline, done: done.clone() }];
+            publisher.send(&mut batch).await
+        })
+    }
+
+    async fn store(&self, message: Vec<u8>, deadline: u64) -> Result<(), PublishError> {
         let state = &self.0;
         let queued_bytes = state.queued_bytes.get() + message.len();
         if state.runtime.is_crowded() || queued_bytes > MAX_QUEUED_BYTES {

@@ -78,18 +78,22 @@ pub async fn answer(door: &Rc<Door>, stream: &Stream, path: &str, query: &str) -
     let (story_door, story_provider, code) = (door.clone(), provider.clone(), code.into_owned());
     let LoginState { nonce, verifier, return_to, .. } = state;
     let story = async move {
-        let session = sign_in(&story_door, &story_provider, &code, &verifier, &nonce, deadline).await;
-        session.map(Rc::new)
+        let opened = sign_in(&story_door, &story_provider, &code, &verifier, &nonce, deadline).await;
+        opened.map(Rc::new)
     };
-    let session = stream.runtime().in_root(story, deadline).await.unwrap_or(Err(PROVIDER_DOWN))?;
+    let opened = stream.runtime().in_root(story, deadline).await.unwrap_or(Err(PROVIDER_DOWN))?;
 
-    let sealed = door.seal(stream, &keys, &session)?;
+    let session = &opened.session;
+    let sealed = door.seal(stream, &keys, session)?;
     let present = cookies::present(stream.headers(), &door.site.cookie);
-    let lines = cookies::set(&door.site.cookie, &sealed, door.attributes(&session, now_s), present);
+    let lines = cookies::set(&door.site.cookie, &sealed, door.attributes(session, now_s), present);
     let mut reply = redirect(302, return_to);
     reply.headers.extend(lines.ok_or(TOO_LARGE)?.into_iter().map(|line| ("set-cookie", line)));
     stream.runtime().count(&["signed_in"]);
-    audit::session(stream, "signed_in", &session);
+    audit::session(stream, "signed_in", session);
+    if let Some(events) = door.sessions.as_ref().and_then(|sessions| sessions.events.as_ref()) {
+        events.signed_in(stream, &opened);
+    }
     Ok(reply)
 }
 
@@ -112,7 +116,7 @@ async fn sign_in(
     verifier: &str,
     nonce: &str,
     deadline: u64,
-) -> Result<Session, Refusal> {
+) -> Result<Opened, Refusal> {
     let runtime = &door.runtime;
     let redirect_uri = door.site.address(&provider.callback_path);
     let tokens = token_endpoint::exchange(runtime, provider, code, verifier, &redirect_uri).await;
@@ -159,10 +163,7 @@ async fn sign_in(
     };
     take_tokens(door, provider, &mut session, tokens, now_s);
     // A session that would not open would lead back here, for ever.
-    if Opened::new(door, session.clone()).is_none() {
-        return Err(Refusal { reason: "id_token_subject", ..NO_ID_TOKEN });
-    }
-    Ok(session)
+    Opened::new(door, session).ok_or(Refusal { reason: "id_token_subject", ..NO_ID_TOKEN })
 }
 
 /// What a session keeps of a provider's tokens: what it needs, and nothing else.

@@ -13,6 +13,7 @@ use lockgate_common::services::Services;
 use crate::access::{self, Policies, RuleAccess};
 use crate::cache::Cache;
 use crate::door::{Door, Sessions};
+use crate::events::Events;
 use crate::programs::Programs;
 use crate::provider::Provider;
 use crate::seal::Keyring;
@@ -44,7 +45,7 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
         }
         providers.push(Rc::new(provider));
     }
-    let fields = document.object("session", &["secret", "cookie", "idle_s", "lifetime_s"])?;
+    let fields = document.object("session", &["secret", "cookie", "idle_s", "lifetime_s", "event_topic"])?;
     let sessions = match providers.is_empty() {
         true => None,
         false => Some(sessions(&fields, runtime, &services)?),
@@ -107,7 +108,8 @@ fn sessions(
     const MAX_LIFETIME_S: u64 = crate::back_channel::MAX_SESSION_S;
     let lifetime_s = fields.number("lifetime_s", 60, MAX_LIFETIME_S, 12 * 3_600)?;
     let idle_s = fields.number("idle_s", 1, MAX_LIFETIME_S, lifetime_s.min(4 * 3_600))?;
-    Ok(Sessions { secret, idle_s, lifetime_s })
+    let events = Events::from_config(fields, runtime, services)?;
+    Ok(Sessions { secret, idle_s, lifetime_s, events })
 }
 
 #[inline(never)]

@@ -13,6 +13,7 @@ use lockgate_common::secret::{Secret, SecretSource};
 use crate::access::{Policies, RuleAccess};
 use crate::cache::Cache;
 use crate::cookies::Attributes;
+use crate::events::Events;
 use crate::programs::Programs;
 use crate::provider::Provider;
 use crate::refuse::{NO_RANDOM, NO_SECRET};
@@ -64,6 +65,8 @@ pub struct Sessions {
     pub idle_s: u64,
     /// A session this old is over, in seconds.
     pub lifetime_s: u64,
+    /// Where sign-ins are told; absent where they are not.
+    pub events: Option<Rc<Events>>,
 }
 
 impl Door {

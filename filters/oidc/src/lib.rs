@@ -5,6 +5,7 @@
 //! - [`login`], [`callback`], [`id_token`], [`token_endpoint`], [`userinfo`]: signing in
 //! - [`session`], [`seal`], [`cookies`], [`visit`], [`refresh`]: staying signed in
 //! - [`sign_out`], [`back_channel`], [`marks`]: no longer
+//! - [`audit`], [`events`]: who is told
 //! - [`programs`], [`issuer`], [`opaque`]: tokens
 //! - [`identity`], [`access`], [`upstream_headers`]: who it is, whether they may, what is said of them
 //! - [`provider`], [`discovery`]: who is asked; [`navigation`], [`refuse`], [`pages`]: how it is answered
@@ -18,6 +19,7 @@ pub mod config;
 pub mod cookies;
 pub mod discovery;
 pub mod door;
+pub mod events;
 pub mod flow;
 pub mod id_token;
 pub mod identity;
@@ -53,6 +55,8 @@ pub const FILTER: Definition = Definition {
         &["refreshed"],
         &["refresh_failed"],
         &["key_fetches"],
+        &["event", "published"],
+        &["event", "failed"],
         &["cache", "hit"],
         &["cache", "miss"],
     ],

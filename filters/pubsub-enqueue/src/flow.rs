@@ -80,7 +80,7 @@ impl PubsubEnqueue {
         }
         let kind = property("lockgate_kind");
         let message = message_of(&data, &request::attributes(&envelope, kind.as_deref()));
-        part(settings.publisher.publish(message, deadline)).await.map_err(refusal)?;
+        settings.publisher.publish(message, deadline).await.map_err(refusal)?;
         stream.runtime().count(&["enqueued"]);
         Ok(Verdict::Reply(request::reply(&settings.reply, &envelope.id)))
     }
@@ -116,10 +116,6 @@ const NO_KEY: Refusal = Refusal {
 /// Always 5xx, never 4xx: the sender did nothing wrong, and one that tells the two apart would not
 /// send again.
 fn refusal(error: PublishError) -> Refusal {
-    let reason = match error {
-        PublishError::Busy => "busy",
-        PublishError::Unauthorized => "no_access_token",
-        PublishError::Failed => "publish_failed",
-    };
-    Refusal { status: 503, reason, sentence: "The request could not be stored. Please send it again." }
+    let sentence = "The request could not be stored. Please send it again.";
+    Refusal { status: 503, reason: error.reason(), sentence }
 }

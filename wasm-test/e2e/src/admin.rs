@@ -15,7 +15,8 @@ pub struct Admin {
 }
 
 impl Admin {
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    /// A client of the one that listens here.
+    pub fn new(address: SocketAddr) -> Self {
         Self { client: Client::new(address) }
     }
 

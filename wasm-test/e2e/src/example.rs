@@ -14,6 +14,8 @@ pub struct Example {
     /// What it runs as; its log is everything that its programs print.
     pub process: Process,
     ports: Vec<(u16, u16)>,
+    // Behind the process, so that it goes after it: what `run` writes is in here, and a killed one leaves it.
+    _temporary: tempfile::TempDir,
 }
 
 impl Example {
@@ -34,10 +36,14 @@ impl Example {
         let ports: Vec<_> = ports.iter().map(|&port| (port, free_port())).collect();
         let exchanged: Vec<_> = ports.iter().map(|(from, to)| format!("{from}={to}")).collect();
         let mut command = Command::new(workspace().join("envoy/examples").join(name).join("run"));
-        command.env("PORTS", exchanged.join(" ")).envs(variables.iter().copied());
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        command
+            .env("PORTS", exchanged.join(" "))
+            .env("TMPDIR", temporary.path())
+            .envs(variables.iter().copied());
         let process = Process::start(name, &mut command, Arc::new(Journal::default()));
         process.wait_for_line("ready", 0, |line| line == "ready").await;
-        Self { process, ports }
+        Self { process, ports, _temporary: temporary }
     }
 
     /// The port in the place of one that the folder names.

@@ -42,6 +42,9 @@ fn addresses(config: &Config) -> Vec<String> {
     if let Some(log) = &config.log {
         addresses.extend([services.pubsub.to_string(), log.push.jwks_uri.to_string()]);
     }
+    if config.sign_in.as_ref().is_some_and(|sign_in| sign_in.event_topic().is_some()) {
+        addresses.push(services.pubsub.to_string());
+    }
     addresses.extend(config.sign_in.iter().flat_map(asked));
     addresses
 }
