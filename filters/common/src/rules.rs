@@ -69,9 +69,10 @@ impl Match {
 
     /// Whether a request meets it. `host` may carry a port, which is ignored.
     pub fn fits(&self, method: &str, host: &str, target: &str) -> bool {
-        let path = path_without_query(target);
-        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        let host = host.strip_suffix('.').unwrap_or(host);
+        self.fits_parts(method, host_without_port(host), path_without_query(target))
+    }
+
+    fn fits_parts(&self, method: &str, host: &str, path: &str) -> bool {
         // Case matters in a method (RFC 9110, 9.1), but not to every upstream.
         (self.methods.is_empty() || self.methods.iter().any(|other| other.eq_ignore_ascii_case(method)))
             && (self.hosts.is_empty() || self.hosts.iter().any(|other| other.eq_ignore_ascii_case(host)))
@@ -92,8 +93,16 @@ pub fn first_fit<'a, R>(rules: &'a [(Match, R)], stream: &Stream) -> Result<&'a 
 
 /// The first rule that it would meet with another path.
 pub fn first_fit_at<'a, R>(rules: &'a [(Match, R)], stream: &Stream, path: &str) -> Result<&'a R, Refusal> {
-    let (method, host) = (stream.text(":method"), stream.text(":authority"));
-    rules.iter().find(|(rule, _)| rule.fits(method, host, path)).map(|(_, settings)| settings).ok_or(NO_RULE)
+    // Taken apart once: there may be hundreds of rules.
+    let (method, host) = (stream.text(":method"), host_without_port(stream.text(":authority")));
+    let path = path_without_query(path);
+    let fit = rules.iter().find(|(rule, _)| rule.fits_parts(method, host, path));
+    fit.map(|(_, settings)| settings).ok_or(NO_RULE)
+}
+
+fn host_without_port(host: &str) -> &str {
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 fn segments(pattern: &str) -> Option<Vec<String>> {

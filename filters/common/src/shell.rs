@@ -138,6 +138,13 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    /// A callback like the others: what its story held is dropped behind this, and may look at the clock.
+    fn drop(&mut self) {
+        self.envoy.called(self.context);
+    }
+}
+
 impl Context for Stream {}
 
 impl HttpContext for Stream {
