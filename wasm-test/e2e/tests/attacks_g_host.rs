@@ -1,9 +1,11 @@
 //! Attacks on the filters' virtual machine and on Envoy around it: no input may trap, nothing of a
 //! refused request reaches the upstream, and what is abandoned is given back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lockgate_e2e::client::Connection;
+use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::stack::SLACK_SECRET;
 use lockgate_e2e::{Fault, Request, Shared, Stack, h2c, slack};
 use tokio::sync::OnceCell;
@@ -213,18 +215,33 @@ async fn more_callers_than_may_wait_are_sent_away_and_not_forgotten() {
         })
     });
     let callers: Vec<_> = callers.collect();
-    let mut acknowledged = Vec::new();
+    let mut acknowledged = BTreeSet::new();
     for caller in callers {
         let (caller, status) = caller.await.unwrap();
         assert!(matches!(status, 200 | 503 | 504), "caller {caller}: {status}");
         if status == 200 {
-            acknowledged.push(caller);
+            acknowledged.insert(caller);
         }
     }
     assert!(!acknowledged.is_empty(), "nobody was acknowledged");
     stack.proxy().heal();
-    for caller in acknowledged {
-        stack.delivered(&format!("crowd-{caller}-")).await;
+    // Each request is looked at once: whoever looks holds up the server that records them, and with it the
+    // servers of all stacks in this process.
+    let (requests, mut seen) = (stack.upstream().requests(), 0);
+    while !acknowledged.is_empty() {
+        let new = requests.reaches(PATIENCE, |all| all.len() > seen).await;
+        assert!(
+            new,
+            "{} were acknowledged and not delivered, as {:?}",
+            acknowledged.len(),
+            acknowledged.first()
+        );
+        for request in requests.since(seen) {
+            seen += 1;
+            let body = String::from_utf8_lossy(&request.body);
+            let caller = body.split_once("crowd-").and_then(|(_, rest)| rest.split('-').next()?.parse().ok());
+            acknowledged.remove(&caller.expect("a caller's number"));
+        }
     }
 }
 
