@@ -19,7 +19,7 @@ const BUDGETS: &[(&str, usize)] = &[
 ];
 
 /// What the std that comes with the compiler adds at most: code and texts of panics.
-const PLAIN_STD: usize = 72_000;
+const PLAIN_STD: usize = 80_000;
 
 #[test]
 fn every_module_is_within_its_budget() {
