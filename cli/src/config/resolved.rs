@@ -58,7 +58,7 @@ pub struct Config {
 /// The service behind.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// Without a path; absent where an agent fetches every request.
+    /// A path in it is put before every other; absent where an agent fetches every request.
     pub url: Option<Url>,
     /// Absent unless its group is set.
     pub identity: Option<UpstreamIdentity>,

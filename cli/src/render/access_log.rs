@@ -154,21 +154,26 @@ fn all_of(mut filters: Vec<Value>) -> Value {
     }
 }
 
-fn status(op: &str, status: u16, key: &str) -> Value {
+pub(super) fn status(op: &str, status: u16, key: &str) -> Value {
     let value = json!({"default_value": status, "runtime_key": format!("lockgate.{key}")});
     json!({"status_code_filter": {"comparison": {"op": op, "value": value}}})
+}
+
+/// An expression of CEL, with Envoy's attributes.
+pub(super) fn expression(text: &str) -> Value {
+    json!({"extension_filter": {
+        "name": "envoy.access_loggers.extension_filters.cel",
+        "typed_config": typed(
+            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            json!({"expression": text}),
+        ),
+    }})
 }
 
 /// Of these lines of the route table only what went wrong. A client that left, or was cut off, has no status.
 fn failures_alone(names: &[String]) -> Value {
     let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
-    let others = json!({"extension_filter": {
-        "name": "envoy.access_loggers.extension_filters.cel",
-        "typed_config": typed(
-            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-            json!({"expression": format!("!(xds.route_name in [{}])", names.join(", "))}),
-        ),
-    }});
+    let others = expression(&format!("!(xds.route_name in [{}])", names.join(", ")));
     json!({"or_filter": {"filters": [
         others,
         status("GE", 400, "route_failed"),

@@ -101,32 +101,20 @@ fn local_replies() -> Value {
             "inline_string": format!("{sentence} Request id: %REQ(X-REQUEST-ID):64%\n"),
         }})
     };
-    let status = |status: u16, key: &str| {
-        json!({"status_code_filter": {"comparison": {
-            "op": "EQ",
-            "value": {"default_value": status, "runtime_key": format!("lockgate.{key}")},
-        }}})
-    };
-    let of_rbac = json!({"extension_filter": {
-        "name": "envoy.access_loggers.extension_filters.cel",
-        "typed_config": typed(
-            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-            json!({"expression": "response.code_details.startsWith(\"rbac_access_denied\")"}),
-        ),
-    }});
+    let of_rbac = access_log::expression("response.code_details.startsWith(\"rbac_access_denied\")");
     // An expression is not asked before it has to be: the answer to a webhook is a local reply too.
-    let by_guard = json!({"and_filter": {"filters": [status(403, "not_open"), of_rbac]}});
+    let by_guard = json!({"and_filter": {"filters": [access_log::status("EQ", 403, "not_open"), of_rbac]}});
     // The end of max_stream_duration has no flag, only its status: 408 while the request is still
     // arriving, 504 behind it.
     let failed = json!({"or_filter": {"filters": [
         {"response_flag_filter": {
             "flags": ["UH", "UF", "UC", "UT", "UR", "URX", "UO", "LR", "LH", "NC", "NR", "DC", "DT", "DF", "UPE"],
         }},
-        status(504, "gateway_timeout"),
+        access_log::status("EQ", 504, "gateway_timeout"),
     ]}});
     json!({"mappers": [
         {"filter": by_guard, "body_format_override": body("This address is not open.")},
-        {"filter": status(408, "request_timeout"), "body_format_override": body("The request took too long.")},
+        {"filter": access_log::status("EQ", 408, "request_timeout"), "body_format_override": body("The request took too long.")},
         {"filter": failed, "body_format_override": body("The service cannot answer right now.")},
     ]})
 }
