@@ -46,6 +46,19 @@ pub enum Command {
         #[arg(long, default_value = "dist/oci")]
         out: PathBuf,
     },
+    /// Have each module of a directory compiled by the Envoy that is to run it, into precompiled/ beside them. `run`
+    /// takes what is there if it was made on a processor like its own by the same Envoy: a start takes a third.
+    Precompile {
+        /// The directory with the modules.
+        #[arg(long, env = "LOCKGATE_MODULES", default_value = "dist")]
+        modules: PathBuf,
+        /// Envoy's binary.
+        #[arg(long, env = "ENVOY", default_value = "envoy")]
+        envoy: PathBuf,
+        /// Only warn where it cannot be done: the modules are then compiled at each start.
+        #[arg(long)]
+        if_possible: bool,
+    },
     /// Start Envoy, stay as its parent, and end it without cutting requests off.
     Run {
         /// Where the parts are.

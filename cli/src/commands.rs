@@ -6,7 +6,7 @@ use std::process::{ExitCode, Stdio};
 use crate::args::{Command, Parts};
 use crate::config::{self, Config, Environment, Problems};
 use crate::say::{Severity, say};
-use crate::{child, dev, image, local, render, replay, run};
+use crate::{child, dev, image, local, precompile, render, replay, run};
 
 /// Why a command ended without doing what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum Error {
     /// Envoy does not take the configuration; its own words stand above.
     #[error("Envoy refused the configuration")]
     Refused,
+    /// Modules could not be compiled beforehand.
+    #[error(transparent)]
+    Precompile(#[from] precompile::Error),
     /// Something of the laptop's stack is not running.
     #[error(transparent)]
     Dev(#[from] dev::Error),
@@ -76,6 +79,20 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Precompile { modules, envoy, if_possible } => {
+            match precompile::precompile(&modules, &envoy).await {
+                Ok(written) => {
+                    for precompile::Written { name, bytes: (wasm, code) } in written {
+                        println!("{name}: {wasm} bytes, compiled {code}");
+                    }
+                }
+                Err(error) if if_possible => {
+                    say(Severity::Warning, &format!("not compiled beforehand: {error}"))
+                }
+                Err(error) => return Err(error.into()),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Render { parts, check, .. } => {
             let (_, yaml) = rendered(&parts, &environment)?;
             if check {
@@ -90,8 +107,10 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
             if let Some(warning) = config.warning() {
                 say(Severity::Warning, &warning);
             }
+            let precompiled = precompiled(&parts, &config)?;
+            let bootstrap = run::Bootstrap { yaml, precompiled };
             let launch = run::Launch { envoy: parts.envoy, state_dir, concurrency, log_level };
-            Ok(run::run(&config, &yaml, &launch, signals).await?)
+            Ok(run::run(&config, &bootstrap, &launch, signals).await?)
         }
         Command::Local { listen, state_dir } => {
             local::serve(listen, state_dir).await?;
@@ -139,6 +158,15 @@ fn rendered(parts: &Parts, environment: &Environment) -> Result<(Config, String)
     let config = config::load(&parts.source(), environment)?;
     let yaml = render::bootstrap(&config, &parts.modules())?;
     Ok((config, yaml))
+}
+
+/// The same with modules that were compiled before, where they are for this machine.
+fn precompiled(parts: &Parts, config: &Config) -> Result<Option<String>, Error> {
+    let modules = parts.modules();
+    let used = render::modules_loaded(config, &modules);
+    let directory = precompile::fitting(&parts.modules, &parts.envoy, &used);
+    let yaml = directory.map(|directory| render::bootstrap(config, &modules.precompiled(&directory)));
+    Ok(yaml.transpose()?)
 }
 
 /// Envoy's messages go to standard error, so that standard output stays the configuration.

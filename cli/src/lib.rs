@@ -6,6 +6,7 @@
 //! - [`local`]: the stand-in for Google's services as a process
 //! - [`dev`]: everything on a laptop
 //! - [`image`]: modules as OCI images
+//! - [`precompile`]: modules compiled before they are deployed
 //! - [`replay`]: dead letters
 //! - [`google`], [`ports`], [`say`], `http`: what several of these need
 //! - [`args`], [`commands`]: the command line, and what each command does
@@ -20,6 +21,7 @@ mod http;
 pub mod image;
 pub mod local;
 pub mod ports;
+pub mod precompile;
 pub mod render;
 pub mod replay;
 pub mod run;

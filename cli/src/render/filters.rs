@@ -1,6 +1,7 @@
 //! The chain: which filters there are, in which order, and how each is loaded.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -116,8 +117,7 @@ const DOOR_VM: &str = "lockgate.door";
 /// a preflight has no session, and the guard's refusals must be readable for the page that called.
 pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>) -> Vec<Value> {
     let mut chain: Vec<Value> = cors::filter(config).into_iter().collect();
-    let guard = config.sign_in.is_some().then_some("oidc");
-    let loaded: BTreeSet<&str> = used.iter().map(|filter| filter.root_id()).chain(guard).collect();
+    let loaded = loaded(config, used);
     chain.push(match &config.sign_in {
         Some(sign_in) => {
             let plugin = Plugin {
@@ -127,7 +127,7 @@ pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>)
                 reads_body: false,
                 configuration: door::plugin(config, sign_in),
             };
-            plugin.render(config, &modules.file(&loaded, "oidc"))
+            plugin.render(config, modules, &loaded)
         }
         None => nobody(),
     });
@@ -135,7 +135,7 @@ pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>)
         Filter::CHAIN
             .iter()
             .filter(|filter| used.contains(filter))
-            .map(|&filter| off(filter, config, &modules.file(&loaded, filter.root_id()))),
+            .map(|&filter| off(filter, config, modules, &loaded)),
     );
     chain.push(json!({
         "name": "envoy.filters.http.router",
@@ -145,6 +145,18 @@ pub(super) fn chain(config: &Config, modules: &Modules, used: &BTreeSet<Filter>)
         ),
     }));
     chain
+}
+
+/// The modules' filters that a chain loads.
+fn loaded(config: &Config, used: &BTreeSet<Filter>) -> BTreeSet<&'static str> {
+    let guard = config.sign_in.is_some().then_some("oidc");
+    used.iter().map(|filter| filter.root_id()).chain(guard).collect()
+}
+
+/// The files that a chain loads.
+pub(super) fn files(config: &Config, modules: &Modules, used: &BTreeSet<Filter>) -> BTreeSet<PathBuf> {
+    let loaded = loaded(config, used);
+    loaded.iter().map(|filter| modules.file(&loaded, filter).into()).collect()
 }
 
 /// Lets nobody in: an allow list without an entry. It is on for every route that does not say
@@ -160,7 +172,7 @@ fn nobody() -> Value {
 }
 
 /// A filter that a route must switch on.
-fn off(filter: Filter, config: &Config, module: &str) -> Value {
+fn off(filter: Filter, config: &Config, modules: &Modules, loaded: &BTreeSet<&str>) -> Value {
     let plugin = Plugin {
         name: filter.name(),
         root_id: filter.root_id(),
@@ -168,7 +180,7 @@ fn off(filter: Filter, config: &Config, module: &str) -> Value {
         reads_body: filter.reads_body(),
         configuration: plugins::plugin(filter, config),
     };
-    let mut rendered = plugin.render(config, module);
+    let mut rendered = plugin.render(config, modules, loaded);
     if let Value::Object(rendered) = &mut rendered {
         rendered.shift_insert(1, "disabled".to_owned(), true.into());
     }
@@ -186,12 +198,15 @@ struct Plugin {
 }
 
 impl Plugin {
-    fn render(self, config: &Config, module: &str) -> Value {
+    fn render(self, config: &Config, modules: &Modules, loaded: &BTreeSet<&str>) -> Value {
         let mut vm = json!({
             "vm_id": self.vm_id,
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": module}},
+            "code": {"local": {"filename": modules.file(loaded, self.root_id)}},
         });
+        if let (Value::Object(vm), true) = (&mut vm, modules.are_precompiled()) {
+            vm.insert("allow_precompiled".to_owned(), true.into());
+        }
         let variables: Vec<&str> = config.variables().into_iter().collect();
         if let (Value::Object(vm), false) = (&mut vm, variables.is_empty()) {
             vm.insert("environment_variables".to_owned(), json!({"host_env_keys": variables}));

@@ -13,6 +13,8 @@ mod plugins;
 mod process;
 mod routes;
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -39,6 +41,12 @@ const IDENTITY: Duration = Duration::from_secs(3);
 /// None for a resolved configuration; the YAML writer's are passed on.
 pub fn bootstrap(config: &Config, modules: &Modules) -> Result<String, serde_norway::Error> {
     serde_norway::to_string(&tree(config, modules))
+}
+
+/// The files of the modules that the bootstrap loads.
+pub fn modules_loaded(config: &Config, modules: &Modules) -> BTreeSet<PathBuf> {
+    let (_, used) = routes::table(config);
+    filters::files(config, modules, &used)
 }
 
 fn tree(config: &Config, modules: &Modules) -> Value {

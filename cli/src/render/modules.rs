@@ -29,12 +29,13 @@ const OIDC: &str = "oidc";
 pub struct Modules {
     path: PathBuf,
     separate: bool,
+    precompiled: bool,
 }
 
 impl Modules {
     /// A directory with the modules, or one module that is used whatever its name.
     pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), separate: false }
+        Self { path: path.to_owned(), separate: false, precompiled: false }
     }
 
     /// The same directory, and from it a module for each filter: each can be replaced by itself, and each is
@@ -42,6 +43,18 @@ impl Modules {
     pub fn separate(mut self) -> Self {
         self.separate = true;
         self
+    }
+
+    /// The same modules as they were compiled before, in another directory.
+    pub fn precompiled(mut self, directory: &Path) -> Self {
+        self.path = directory.to_owned();
+        self.precompiled = true;
+        self
+    }
+
+    /// Whether native code is loaded from them, which Envoy does not verify.
+    pub(super) fn are_precompiled(&self) -> bool {
+        self.precompiled
     }
 
     /// The module that `filter` is taken from: the smallest that holds all of `filters`. What is not configured

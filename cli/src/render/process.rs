@@ -26,9 +26,10 @@ fn label(name: &str, regex: &str) -> Value {
     json!({"tag_name": name, "regex": regex})
 }
 
-/// Compiling the modules takes megabytes that nothing needs afterwards; they are given back.
+/// Loading and compiling the modules takes megabytes that nothing needs afterwards; they are given back, all of them
+/// within a second.
 pub(super) fn memory_allocator_manager() -> Value {
-    json!({"bytes_to_release": 1 << 20, "memory_release_interval": "1s"})
+    json!({"bytes_to_release": 16 << 20, "memory_release_interval": "1s"})
 }
 
 pub(super) fn overload_manager(limits: &Limits) -> Value {

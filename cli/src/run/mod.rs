@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::render::HEALTH;
+use crate::say::Severity;
 use crate::{http, ports, say};
 use drain::Until;
 use envoy::Envoy;
@@ -26,6 +27,15 @@ const LONGEST_END: Duration = Duration::from_millis(9_900);
 
 /// What Envoy has to write its logs, whatever the drain has taken.
 const SHORTEST_END: Duration = Duration::from_millis(400);
+
+/// What Envoy is started with.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// Its configuration.
+    pub yaml: String,
+    /// The same, with modules that were compiled before.
+    pub precompiled: Option<String>,
+}
 
 /// How Envoy is started.
 #[derive(Clone, Debug)]
@@ -116,7 +126,7 @@ impl Signals {
 /// If the configuration cannot be written or Envoy not be started.
 pub async fn run(
     config: &Config,
-    yaml: &str,
+    bootstrap: &Bootstrap,
     launch: &Launch,
     mut signals: Signals,
 ) -> Result<ExitCode, Error> {
@@ -127,10 +137,27 @@ pub async fn run(
     for address in [config.listen, config.admin] {
         ports::free(address).await.map_err(|error| Error::Address { address, error })?;
     }
-    let file = write(&launch.state_dir, yaml)?;
-    let mut envoy = Envoy::start(config, &file, launch).map_err(failed)?;
+    let address = reachable(config.listen);
+    let start = |yaml: &str| {
+        let file = write(&launch.state_dir, yaml)?;
+        Envoy::start(config, &file, launch).map_err(failed)
+    };
+    let mut envoy = start(bootstrap.precompiled.as_ref().unwrap_or(&bootstrap.yaml))?;
+    if bootstrap.precompiled.is_some() {
+        tokio::select! {
+            // What V8 takes, V8 alone knows.
+            status = envoy.ended() => {
+                status.map_err(failed)?;
+                let text = "Envoy did not start with the modules that were compiled before; starting it again with \
+                            those that it compiles itself";
+                say::say(Severity::Warning, text);
+                envoy = start(&bootstrap.yaml)?;
+            }
+            () = serving(address) => {}
+            until = signals.asked() => return stop(config, envoy, until).await.map_err(failed),
+        }
+    }
     let announced = async {
-        let address = reachable(config.listen);
         serving(address).await;
         say::ready(address);
         std::future::pending::<()>().await;

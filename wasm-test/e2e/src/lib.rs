@@ -23,6 +23,7 @@ pub mod dead_letters;
 pub mod door;
 pub mod emulator;
 pub mod envelope;
+pub mod envoys;
 pub mod example;
 pub mod fault_proxy;
 pub mod guarded_routes;

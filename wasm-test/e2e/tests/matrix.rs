@@ -3,35 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
 use lockgate_e2e::assertion::key_pem;
+use lockgate_e2e::envoys::envoys;
 use lockgate_e2e::istio::{Images, Line, Mesh};
 use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::stack::{CONFIG, SLACK_SECRET};
 use lockgate_e2e::visitor::until;
 use lockgate_e2e::{Builder, Request, Stack, identity, scenarios, slack};
-
-/// The Envoys of `make e2e`, oldest first, each with its minor version.
-fn envoys() -> Vec<(u32, String)> {
-    let named = |name: &str| {
-        std::env::var(name).unwrap_or_else(|_| panic!("{name} names no Envoy. Run:\n  make e2e"))
-    };
-    let all = format!("{} {}", named("OLDER_ENVOYS"), named("ENVOY"));
-    let with_version = |envoy: &str| {
-        let said = Command::new(envoy).arg("--version").output().unwrap().stdout;
-        let said = String::from_utf8(said).unwrap();
-        let version = said.split_once(" version: ").map(|(_, version)| version);
-        let minor = version
-            .and_then(|version| version.split('/').nth(1))
-            .and_then(|version| version.strip_prefix("1.")?.split('.').next());
-        (minor.and_then(|minor| minor.parse().ok()).expect(&said), envoy.to_owned())
-    };
-    let envoys: Vec<_> = all.split_whitespace().map(with_version).collect();
-    let versions: BTreeSet<u32> = envoys.iter().map(|(minor, _)| *minor).collect();
-    assert_eq!(versions, [36, 38, 40].into(), "the Envoys that the documents name");
-    envoys
-}
 
 fn line(minor: u32) -> Line {
     if minor < 38 { Line::From1_28 } else { Line::From1_30 }
