@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -31,6 +33,15 @@ pub(crate) fn form(bytes: usize, number: usize) -> Vec<u8> {
 /// Signed commands, each another, as of now: they are good for five minutes.
 pub(crate) fn commands(bytes: usize, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|number| command(&form(bytes, number), SLACK_SECRET)).collect()
+}
+
+/// Where the queue takes messages.
+pub(crate) const PUBLISH_PATH: &str = "/v1/projects/bench/topics/log:publish";
+
+/// The publish of a command with a form of so many bytes.
+pub(crate) fn publish_body(bytes: usize) -> Vec<u8> {
+    let data = STANDARD.encode(form(bytes, 1));
+    format!("{{\"messages\":[{{\"data\":\"{data}\",\"attributes\":{{\"method\":\"POST\"}}}}]}}").into_bytes()
 }
 
 /// A command with this form, signed with this secret.

@@ -18,6 +18,11 @@ use crate::Result;
 /// A key for tests only, 2,048 bits.
 const KEY: &str = include_str!("../../wasm-test/e2e/fixtures/keys/rsa-1.pem");
 
+/// What stands before an RSA key of 2,048 bits with the usual exponent in its SubjectPublicKeyInfo
+/// (RFC 3279, section 2.3.1).
+const SPKI_OF_2048_BITS: &[u8] =
+    b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x01\x0f\x00";
+
 const KEY_ID: &str = "bench-signing-key";
 
 /// What the providers know the proxy as.
@@ -62,6 +67,26 @@ impl Signer {
         let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.rsa.public_key().as_ref());
         key.verify(text.as_bytes(), &signature).ok()?;
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text.split_once('.')?.1).ok()?).ok()
+    }
+
+    /// What Envoy's function for filters is asked with, to verify a token of this key: its
+    /// `VerifySignatureArguments`.
+    pub(crate) fn verification(&self, token: &str) -> Result<Vec<u8>> {
+        let (text, signature) = token.rsplit_once('.').ok_or("not a token")?;
+        let signature = URL_SAFE_NO_PAD.decode(signature)?;
+        let key = [SPKI_OF_2048_BITS, self.rsa.public_key().as_ref()].concat();
+        let mut message = Vec::new();
+        for (number, bytes) in [(1, &b"sha256"[..]), (2, &key), (3, &signature), (4, text.as_bytes())] {
+            message.push((number << 3) | 2);
+            let mut length = bytes.len();
+            while length > 0x7f {
+                message.push((length & 0x7f) as u8 | 0x80);
+                length >>= 7;
+            }
+            message.push(length as u8);
+            message.extend_from_slice(bytes);
+        }
+        Ok(message)
     }
 
     /// A JSON Web Key Set of `keys` keys. The one that signs is the last, or the hundredth: Lockgate reads

@@ -33,6 +33,15 @@ pub(crate) enum Chain {
     Whole,
 }
 
+impl Chain {
+    fn module(self) -> &'static str {
+        match self {
+            Self::Log => "log.wasm",
+            Self::Whole => "lockgate.wasm",
+        }
+    }
+}
+
 /// A deployment to be measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Deployment {
@@ -81,7 +90,23 @@ impl Kit {
         Ok(self.envoy(&deployment.name(), &file, address, deployment.workers, environment))
     }
 
-    /// `lockgate run`, as the container starts it.
+    /// Lockgate's modules with what this Envoy makes of them, as the container has them.
+    pub(crate) fn precompiled(&self) -> Result<PathBuf> {
+        let directory = self.scratch("modules");
+        fs::create_dir(&directory)?;
+        for name in ["log.wasm", "lockgate.wasm"] {
+            fs::copy(self.modules.join(name), directory.join(name))?;
+        }
+        let mut command = Command::new(&self.tool);
+        command.arg("precompile").arg("--modules").arg(&directory).arg("--envoy").arg(&self.envoy);
+        let output = command.env_clear().output()?;
+        if !output.status.success() {
+            return Err(format!("lockgate precompile: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(directory)
+    }
+
+    /// `lockgate run`, which takes modules that were compiled before where the deployment's directory has them.
     pub(crate) fn lockgate_run(&self, deployment: &Deployment) -> Result<Recipe> {
         let (address, admin) = (free_address()?, free_address()?);
         let mut environment = self.environment(deployment, address.port(), admin.port())?;
@@ -94,7 +119,7 @@ impl Kit {
             environment.push((name.to_owned(), value));
         }
         Ok(Recipe {
-            name: "lockgate run, whole".to_owned(),
+            name: ["lockgate run, ", deployment.chain.module()].concat(),
             address,
             program: self.tool.clone(),
             arguments: vec!["run".to_owned()],

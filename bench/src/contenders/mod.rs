@@ -1,6 +1,7 @@
 //! Who is measured: Lockgate as deployed, Envoy with its native filters behind the same listener, Envoy
-//! with nothing, and the seed's design in nginx with Lua.
+//! with nothing, with the least that a filter can be, and the seed's design in nginx with Lua.
 
+mod floor;
 mod lockgate;
 mod native;
 mod nginx;
@@ -18,6 +19,7 @@ use crate::backend::Backend;
 use crate::process::{Place, Process, free_address};
 use crate::sections::BARE;
 use crate::tokens::Signer;
+pub(crate) use floor::Floor;
 pub(crate) use lockgate::{Chain, Deployment, PUBLIC_HOST, PUBLIC_URL, PUSH_AUDIENCE, SLACK_SECRET};
 pub(crate) use native::{CACHE, Guard};
 

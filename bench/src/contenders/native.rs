@@ -14,6 +14,12 @@ use crate::process::free_address;
 use crate::tokens::{CLIENT_ID, DOMAIN, PROGRAM};
 
 const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+/// Where what is rendered has its routes.
+pub(super) const ROUTES: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config\
+    /route_config/virtual_hosts/0/routes";
+
+/// The cluster of the queue and of the provider.
+pub(super) const SERVICES: &str = "services";
 
 /// What stands in the place of Lockgate's guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,15 +135,13 @@ fn router() -> Value {
 
 /// Takes Lockgate's filters away and puts these in their place; what was open to those whom the guard
 /// admitted is open.
-fn replace_guard(tree: &mut Value, mut filters: Vec<Value>) -> Result<()> {
+pub(super) fn replace_guard(tree: &mut Value, mut filters: Vec<Value>) -> Result<()> {
     let manager = tree.pointer_mut(MANAGER).ok_or("what is rendered has no connection manager")?;
     let old = manager["http_filters"].as_array().ok_or("what is rendered has no HTTP filters")?;
     filters.extend(old.last().cloned());
     manager["http_filters"] = filters.into();
-    let routes = manager
-        .pointer_mut("/route_config/virtual_hosts/0/routes")
-        .and_then(Value::as_array_mut)
-        .ok_or("what is rendered has no routes")?;
+    let routes = tree.pointer_mut(ROUTES).and_then(Value::as_array_mut);
+    let routes = routes.ok_or("what is rendered has no routes")?;
     routes.retain_mut(|route| {
         if let Some(route) = route.as_object_mut() {
             route.remove("typed_per_filter_config");
@@ -149,9 +153,9 @@ fn replace_guard(tree: &mut Value, mut filters: Vec<Value>) -> Result<()> {
     Ok(())
 }
 
-fn add_cluster(tree: &mut Value, services: SocketAddr) -> Result<()> {
+pub(super) fn add_cluster(tree: &mut Value, services: SocketAddr) -> Result<()> {
     let clusters = tree["static_resources"]["clusters"].as_array_mut();
-    clusters.ok_or("what is rendered has no clusters")?.push(cluster("services", services));
+    clusters.ok_or("what is rendered has no clusters")?.push(cluster(SERVICES, services));
     Ok(())
 }
 
@@ -160,7 +164,7 @@ fn jwt_authn(issuer: &str, audience: &str, cache: Option<u32>, routes: usize) ->
         "issuer": issuer,
         "audiences": [audience],
         "remote_jwks": {
-            "http_uri": {"uri": format!("{issuer}/keys"), "cluster": "services", "timeout": "5s"},
+            "http_uri": {"uri": format!("{issuer}/keys"), "cluster": SERVICES, "timeout": "5s"},
             "cache_duration": "3600s",
             // The keys are there before the first request, as Lockgate's are.
             "async_fetch": {},
@@ -231,7 +235,7 @@ fn oauth2(issuer: &str, token_secret: &Path, hmac_secret: &Path) -> Value {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.oauth2.v3.OAuth2",
             "config": {
-                "token_endpoint": {"cluster": "services", "uri": format!("{issuer}/token"), "timeout": "5s"},
+                "token_endpoint": {"cluster": SERVICES, "uri": format!("{issuer}/token"), "timeout": "5s"},
                 "authorization_endpoint": format!("{issuer}/authorize"),
                 "redirect_uri": format!("{PUBLIC_URL}/callback"),
                 "redirect_path_matcher": {"path": {"exact": "/callback"}},

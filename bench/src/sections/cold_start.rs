@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{BARE, Effort, with_beside};
 use crate::Result;
-use crate::contenders::{Chain, Deployment, Guard, Kit, Recipe, SLACK_SECRET};
+use crate::contenders::{Chain, Deployment, Floor, Guard, Kit, Recipe, SLACK_SECRET};
 use crate::http::{exchange, once};
 use crate::load::Expected;
 use crate::process::Memory;
@@ -42,7 +42,12 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
 fn slack_command(kit: &Kit, effort: &Effort) -> Result<Table> {
     let command = || slack::command(&slack::form(300, 1), SLACK_SECRET);
     let starter = |recipe, expected: Expected| Starter { recipe, request: Box::new(command), expected };
-    let mut starters = vec![starter(kit.bare(2)?, ADMITTED)];
+    let whole = Deployment { workers: 2, ..Deployment::of(Chain::Whole) };
+    let mut starters = vec![
+        starter(kit.bare(2)?, ADMITTED),
+        starter(kit.native(Guard::Nobody, &whole)?, ADMITTED),
+        starter(kit.floor(Floor::Passes, &whole)?, ADMITTED),
+    ];
     for chain in [Chain::Log, Chain::Whole] {
         let two = Deployment { workers: 2, ..Deployment::of(chain) };
         for deployment in with_beside(kit, two.clone()) {
@@ -53,34 +58,51 @@ fn slack_command(kit: &Kit, effort: &Effort) -> Result<Table> {
             starters.push(starter(kit.lockgate(&separate)?, slack::ACKNOWLEDGED));
         }
     }
-    let two = Deployment { workers: 2, ..Deployment::of(Chain::Whole) };
-    starters.push(starter(kit.lockgate_run(&two)?, slack::ACKNOWLEDGED));
+    starters.push(starter(kit.lockgate_run(&whole)?, slack::ACKNOWLEDGED));
+    let compiled = kit.precompiled()?;
+    for chain in [Chain::Log, Chain::Whole] {
+        let two = Deployment { workers: 2, modules: Some(compiled.clone()), ..Deployment::of(chain) };
+        let recipe = kit.lockgate_run(&two)?;
+        let name = precompiled(&recipe.name);
+        starters.push(starter(recipe.named(name), slack::ACKNOWLEDGED));
+    }
     starters.push(starter(kit.nginx(2)?, slack::ACKNOWLEDGED));
     let table = Table::new(
         "cold-start",
         "Cold start: a Slack command",
-        "From exec until the first correct answer to a signed command of 300 B (stored in the queue; bare \
-         Envoy passes it on). Two workers, any processor, files in the page cache. A connection is tried \
+        "From exec until the first correct answer to a signed command of 300 B (stored in the queue; those \
+         that store nothing pass it on). Two workers, any processor, files in the page cache. A connection is tried \
          every half millisecond. CPU time of all threads, which a busy machine stretches less.",
         &[FIRST, CPU, MEMORY],
     );
     take_turns(table, &starters, effort)
 }
 
+/// The name of a row whose modules were compiled beforehand.
+fn precompiled(name: &str) -> String {
+    [name, ", precompiled"].concat()
+}
+
 fn signed_in_page(kit: &Kit, effort: &Effort) -> Result<Table> {
-    let two = Deployment { workers: 2, ..Deployment::of(Chain::Whole) };
-    let oauth2 = kit.native(Guard::OAuth2, &two)?;
+    let whole = Deployment { workers: 2, ..Deployment::of(Chain::Whole) };
+    let oauth2 = kit.native(Guard::OAuth2, &whole)?;
     let cookie = signed_in_natively(oauth2.serve()?.address)?;
     let bare = kit.bare(2)?;
     let mut starters = vec![
         Starter { recipe: bare, request: Box::new(|| page("")), expected: ADMITTED },
         Starter { recipe: oauth2, request: Box::new(move || page(&cookie)), expected: ADMITTED },
     ];
-    for deployment in with_beside(kit, two) {
+    for deployment in with_beside(kit, whole.clone()) {
         let recipe = kit.lockgate(&deployment)?;
         let cookie = signed_in(recipe.serve()?.address)?;
         starters.push(Starter { recipe, request: Box::new(move || page(&cookie)), expected: ADMITTED });
     }
+    let compiled = Deployment { modules: Some(kit.precompiled()?), ..whole };
+    let recipe = kit.lockgate_run(&compiled)?;
+    let name = precompiled(&recipe.name);
+    let recipe = recipe.named(name);
+    let cookie = signed_in(recipe.serve()?.address)?;
+    starters.push(Starter { recipe, request: Box::new(move || page(&cookie)), expected: ADMITTED });
     let table = Table::new(
         "cold-start-page",
         "Cold start: a signed-in person's page",

@@ -2,7 +2,7 @@
 
 use super::{Effort, serve};
 use crate::Result;
-use crate::contenders::{Chain, Contender, Deployment, Guard, Kit};
+use crate::contenders::{Chain, Contender, Deployment, Floor, Guard, Kit};
 use crate::load::{Expected, Pace, Requests};
 use crate::table::Table;
 use crate::tokens::PROGRAM;
@@ -34,6 +34,8 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     let uncached = native(Guard::JwtAuthn(None))?;
     let oauth2 = native(Guard::OAuth2)?;
     let ours = serve(kit, Chain::Whole)?;
+    let passes = kit.floor(Floor::Passes, &deployment)?.serve()?;
+    let verifies = kit.floor(Floor::Verifies, &deployment)?.serve()?;
 
     let issuer = kit.backend.issuer(1);
     let known = token(&kit.signer, &issuer, 0)?;
@@ -57,6 +59,7 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     let mut visitors = vec![
         (&bare, "", page(&session)),
         (&nobody, "", page(&session)),
+        (&passes, "", page(&session)),
         (&alone, "", good.clone()),
         (&cached, "", good.clone()),
         (&uncached, "", good.clone()),
@@ -66,7 +69,7 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         visitors.push((contender, ", token", good.clone()));
         visitors.push((contender, ", session", page(session)));
     }
-    let fresh_for = [&alone, &cached, &uncached].into_iter().chain(&ours).collect();
+    let fresh_for = [&nobody, &verifies, &alone, &cached, &uncached].into_iter().chain(&ours).collect();
     let unguarded = [&bare, &nobody].into_iter().chain(&ours).collect();
     Ok(vec![
         known_visitors(kit, effort, visitors)?,

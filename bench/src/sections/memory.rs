@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::growth::while_sampling;
 use super::{Effort, with_beside};
 use crate::Result;
-use crate::contenders::{CACHE, Chain, Contender, Deployment, Guard, Kit, Recipe};
+use crate::contenders::{CACHE, Chain, Contender, Deployment, Floor, Guard, Kit, Recipe};
 use crate::load::{Expected, Load, Pace, Requests};
 use crate::slack::{ACKNOWLEDGED, commands};
 use crate::table::{Quantity, Table};
@@ -45,6 +45,8 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         };
         let of = |chain| Deployment { workers, ..Deployment::of(chain) };
         recipes.push((named(kit.bare(workers)?), Work::Pages));
+        recipes.push((named(kit.native(Guard::Nobody, &of(Chain::Whole))?), Work::Pages));
+        recipes.push((named(kit.floor(Floor::Passes, &of(Chain::Whole))?), Work::Pages));
         let native = kit.native(Guard::JwtAuthn(Some(CACHE)), &of(Chain::Whole))?;
         recipes.push((named(native), Work::Tokens));
         recipes.push((named(kit.nginx(workers)?), Work::Commands));

@@ -3,10 +3,10 @@
 use super::{BARE, Effort, NGINX, serve};
 use crate::Result;
 use crate::backend::ACCESS_TOKEN;
-use crate::contenders::{Chain, Contender, Deployment, Kit, SLACK_SECRET};
+use crate::contenders::{Chain, Contender, Deployment, Floor, Kit, SLACK_SECRET};
 use crate::http::{once, request};
 use crate::load::Expected;
-use crate::slack::{ACKNOWLEDGED, command, command_at, commands, form};
+use crate::slack::{ACKNOWLEDGED, PUBLISH_PATH, command, command_at, commands, form, publish_body};
 use crate::table::Table;
 use crate::tokens::now_s;
 use crate::turns::{BATCH, CPU_ALONE, Measured, P50, P90, P99, Runner, SPEED, Source, Turns, compare};
@@ -27,6 +27,7 @@ pub(super) fn under_load(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     for contender in &contenders {
         check(kit, contender)?;
     }
+    let floor = kit.floor(Floor::Publishes, &Deployment::of(Chain::Log))?.serve()?;
     let mut tables = Vec::new();
     for (id, title, bytes) in [
         ("slack-300", "A Slack command of 300 B, acknowledged", 300),
@@ -40,14 +41,15 @@ pub(super) fn under_load(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
              answers at once and is the same for all; nginx publishes each command by itself and makes JSON \
              of the form before, Lockgate stores the request as it came, with its headers, sealed by LOG_KEY \
              unless it says otherwise, and makes JSON when it is played back. The queue alone: the same \
-             publish without anything before it, on the servers' processor.",
+             publish without anything before it, on the servers' processor. The filter that only publishes \
+             checks nothing and sends a constant.",
             &quantities,
         );
         let mut runners = vec![queue_alone(kit, bytes)];
-        runners.extend(contenders.iter().map(|contender| {
-            let source = Source::Made(Box::new(move || commands(bytes, DIFFERENT)));
-            Runner::new(contender, source, ACKNOWLEDGED).publishing()
-        }));
+        if bytes == 300 {
+            runners.push(runner(&floor, bytes));
+        }
+        runners.extend(contenders.iter().map(|contender| runner(contender, bytes)));
         for runner in &runners {
             table.add(&runner.name, Some(NGINX));
         }
@@ -58,8 +60,15 @@ pub(super) fn under_load(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     Ok(tables)
 }
 
+/// Commands of so many bytes for a contender that stores them.
+fn runner(contender: &Contender, bytes: usize) -> Runner<'_> {
+    let source = Source::Made(Box::new(move || commands(bytes, DIFFERENT)));
+    Runner::new(contender, source, ACKNOWLEDGED).publishing()
+}
+
 pub(super) fn alone(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
     let bare = kit.bare(1)?.serve()?;
+    let floor = kit.floor(Floor::Publishes, &Deployment::of(Chain::Log))?.serve()?;
     let mut contenders = vec![kit.nginx(1)?.serve()?];
     contenders.extend(serve(kit, Chain::Log)?);
     contenders.extend(serve(kit, Chain::Whole)?);
@@ -70,12 +79,12 @@ pub(super) fn alone(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         "lone",
         "A lone Slack command of 300 B",
         "One client that waits for each answer. Bare Envoy passes the same request on to the upstream, one \
-         hop, and checks nothing.",
+         hop, and checks nothing. The filter that only publishes checks nothing, and makes the one call.",
         &[CPU_ALONE, P50, P90, P99],
     );
-    let made = || Source::Made(Box::new(|| commands(300, DIFFERENT)));
-    let mut runners = vec![Runner::new(&bare, made(), ADMITTED)];
-    runners.extend(contenders.iter().map(|it| Runner::new(it, made(), ACKNOWLEDGED).publishing()));
+    let passed_on = Source::Made(Box::new(|| commands(300, DIFFERENT)));
+    let mut runners = vec![Runner::new(&bare, passed_on, ADMITTED), runner(&floor, 300)];
+    runners.extend(contenders.iter().map(|contender| runner(contender, 300)));
     for runner in &runners {
         table.add(&runner.name, Some(BARE));
     }
@@ -87,11 +96,9 @@ pub(super) fn alone(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
 /// The publish that nginx makes, sent by the load itself.
 fn queue_alone(kit: &Kit, bytes: usize) -> Runner<'_> {
     let authorization = ["Bearer ", ACCESS_TOKEN].concat();
-    let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, form(bytes, 1));
-    let body = format!("{{\"messages\":[{{\"data\":\"{data}\",\"attributes\":{{\"method\":\"POST\"}}}}]}}");
     let headers =
         [("host", "queue"), ("content-type", "application/json"), ("authorization", authorization.as_str())];
-    let publish = request("POST", "/v1/projects/bench/topics/log:publish", &headers, body.as_bytes());
+    let publish = request("POST", PUBLISH_PATH, &headers, &publish_body(bytes));
     Runner {
         name: QUEUE.to_owned(),
         address: kit.backend.address(),
