@@ -1,7 +1,9 @@
 //! The project's targets beside what was measured. Where a section was not run its targets are left out.
 
 use super::Report;
-use crate::sections::{BARE, KNOWN, KNOWN_ALONE, MEMORY_BARE, MEMORY_WHOLE, NGINX, NO_GUARD, UNKNOWN};
+use crate::sections::{
+    BARE, KNOWN, KNOWN_ALONE, MEMORY_BARE, MEMORY_PRECOMPILED, MEMORY_WHOLE, NGINX, NO_GUARD, UNKNOWN,
+};
 use crate::stats::Spread;
 
 const LOG: &str = "Lockgate, log.wasm";
@@ -159,7 +161,21 @@ pub(super) fn all(report: &Report) -> Vec<Target> {
         ),
         target("the same: more latency, median", "ms", difference("lone", LOG, BARE, "p50_ms"), 1.0, None),
         target(
-            "memory over bare Envoy, two workers, whole chain, at rest",
+            "memory over bare Envoy, two workers, whole chain as the container starts it, at rest",
+            "MB",
+            difference("memory", MEMORY_PRECOMPILED, MEMORY_BARE, "rest_mb"),
+            40.0,
+            Some(25.0),
+        ),
+        target(
+            "the same, under load",
+            "MB",
+            difference("memory", MEMORY_PRECOMPILED, MEMORY_BARE, "load_mb"),
+            40.0,
+            Some(25.0),
+        ),
+        target(
+            "memory over bare Envoy, two workers, whole chain, compiled at the start, at rest",
             "MB",
             difference("memory", MEMORY_WHOLE, MEMORY_BARE, "rest_mb"),
             40.0,

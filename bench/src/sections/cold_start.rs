@@ -79,7 +79,7 @@ fn slack_command(kit: &Kit, effort: &Effort) -> Result<Table> {
 }
 
 /// The name of a row whose modules were compiled beforehand.
-fn precompiled(name: &str) -> String {
+pub(super) fn precompiled(name: &str) -> String {
     [name, ", precompiled"].concat()
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::cold_start::precompiled;
 use super::growth::while_sampling;
 use super::{Effort, with_beside};
 use crate::Result;
@@ -21,6 +22,8 @@ const AFTER: Quantity =
 
 /// The row, with two workers, that memory is compared with.
 pub(crate) const BARE: &str = "bare Envoy, 2 workers";
+/// The row of the whole chain as the container has it.
+pub(crate) const PRECOMPILED: &str = "lockgate run, lockgate.wasm, precompiled, 2 workers";
 /// The row of the whole chain.
 pub(crate) const WHOLE: &str = "Lockgate, lockgate.wasm, 2 workers";
 
@@ -56,6 +59,10 @@ pub(super) fn measure(kit: &Kit, effort: &Effort) -> Result<Vec<Table>> {
         for deployment in with_beside(kit, of(Chain::Whole)) {
             recipes.push((named(kit.lockgate(&deployment)?), Work::CommandsAndTokens));
         }
+        let compiled = Deployment { modules: Some(kit.precompiled()?), ..of(Chain::Whole) };
+        let recipe = kit.lockgate_run(&compiled)?;
+        let name = precompiled(&recipe.name);
+        recipes.push((named(recipe.named(name)), Work::CommandsAndTokens));
         let separate = Deployment { separate: true, ..of(Chain::Whole) };
         recipes.push((named(kit.lockgate(&separate)?), Work::CommandsAndTokens));
     }

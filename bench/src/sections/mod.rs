@@ -15,7 +15,7 @@ use crate::load::Pace;
 use crate::table::Table;
 use crate::turns::Turns;
 pub(crate) use door::{KNOWN, KNOWN_ALONE, NO_GUARD, UNKNOWN};
-pub(crate) use memory::{BARE as MEMORY_BARE, WHOLE as MEMORY_WHOLE};
+pub(crate) use memory::{BARE as MEMORY_BARE, PRECOMPILED as MEMORY_PRECOMPILED, WHOLE as MEMORY_WHOLE};
 
 /// The contender that has nothing to do.
 pub(crate) const BARE: &str = "bare Envoy";

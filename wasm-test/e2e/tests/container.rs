@@ -113,7 +113,10 @@ fn the_image_runs_the_tool_without_root_and_holds_no_secret() {
     for module in modules {
         let name = module.file_name().unwrap();
         let there = std::fs::read(root.join("usr/local/share/lockgate").join(name)).unwrap();
-        assert!(there == std::fs::read(&module).unwrap(), "{name:?}");
+        let plain = std::fs::read(&module).unwrap();
+        assert!(there == plain, "{name:?}");
+        let compiled = std::fs::read(root.join("usr/local/share/lockgate/precompiled").join(name)).unwrap();
+        assert!(compiled.len() > 3 * plain.len() && compiled.starts_with(&plain), "{name:?}");
     }
 }
 
@@ -139,6 +142,8 @@ async fn it_serves_on_every_address_as_the_first_process_and_drains_on_sigterm()
     }
     assert!(first.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1")), "{first}");
     assert_eq!(container.children().len(), 1, "Envoy alone");
+    // What was compiled when the image was built, on this machine.
+    assert!(stack.admin().text("/config_dump").await.contains("/usr/local/share/lockgate/precompiled/"));
     // The root of the container, as its own processes see it.
     let mounts = std::fs::read_to_string(format!("/proc/{}/mounts", container.first_process())).unwrap();
     let root = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/")).unwrap();
