@@ -2,6 +2,8 @@
 //! its backend fetches it, and is answered with what the agent brings back. Everything is plain HTTP that
 //! the agent begins, so it passes fronts that pass nothing else.
 
+mod agent;
+mod client;
 pub mod config;
 pub mod flow;
 pub mod parked;

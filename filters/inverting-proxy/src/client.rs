@@ -1,0 +1,174 @@
+//! The story of a client's request: it waits for an agent, and is answered with what that brings.
+
+use std::rc::Rc;
+
+use lockgate_common::encoding::{push_decimal, push_hex};
+use lockgate_common::flow::{Stream, Verdict};
+use lockgate_common::host::Map;
+use lockgate_common::http::{Headers, Refusal, Reply};
+use lockgate_common::json::Json;
+use lockgate_common::runtime::{Runtime, part};
+
+use crate::config::Settings;
+use crate::flow::{BUSY, NO_RANDOMNESS, REQUEST_ID, TOO_LARGE};
+use crate::parked::{Exchange, Outcome, Parked};
+use crate::wire::{self, Response};
+
+/// Tells a client that the answer is the proxy's; a backend's own never has it.
+const MARK: &str = "x-lockgate-refused";
+
+/// A refusal is marked, and names the request where an agent may know it.
+pub(crate) async fn client(
+    exchange: &Rc<Exchange>,
+    stream: &Stream,
+    settings: &Settings,
+    backend: &str,
+) -> Verdict {
+    let (id, refusal) = match part(park(exchange, stream, settings, backend)).await {
+        Ok(response) => {
+            stream.runtime().count(&["answered"]);
+            return relayed(stream.clone(), response);
+        }
+        Err(refused) => refused,
+    };
+    let mut reply = refusal.reply();
+    reply.headers.push((MARK, refusal.reason.to_owned()));
+    reply.headers.extend(id.map(|id| (REQUEST_ID, id)));
+    Verdict::RefuseWith(refusal, reply)
+}
+
+async fn park(
+    exchange: &Rc<Exchange>,
+    stream: &Stream,
+    settings: &Settings,
+    backend: &str,
+) -> Result<Response, (Option<String>, Refusal)> {
+    let (runtime, host) = (stream.runtime(), stream.host());
+    let unknown = |refusal| (None, refusal);
+    // Its answer ends with trailers, which a proxy's own answer cannot have.
+    if stream.text("content-type").starts_with("application/grpc") {
+        return Err(unknown(GRPC));
+    }
+    // Before it is asked to send a body for nobody.
+    if !exchange.has_agent(backend, host.now_ms()) {
+        return Err(unknown(NO_AGENT));
+    }
+    let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| unknown(TOO_LARGE))?;
+    let (method, target) = (stream.text(":method"), stream.text(":path"));
+    let wire = wire::request(method, target, stream.text(":authority"), stream.headers(), &body)
+        .ok_or(unknown(NOT_PLAIN))?;
+    let now = host.now_ms();
+    let mut bytes = [0; 16];
+    if !host.random(&mut bytes) {
+        return Err(unknown(NO_RANDOMNESS));
+    }
+    let mut id = String::new();
+    push_hex(&mut id, &bytes);
+    let parked = Parked::new(id, backend, wire, user(stream), method, now);
+    let ticket = exchange.park(parked, runtime).map_err(|_| unknown(BUSY))?;
+    let place = Place { runtime, left: true };
+    runtime.count(&["parked"]);
+
+    let parked = &ticket.parked;
+    let mut outcome = parked.outcome(runtime, now + settings.fetch_ms).await;
+    if let (None, Some(fetched)) = (&outcome, parked.fetched_ms()) {
+        outcome = parked.outcome(runtime, fetched + settings.response_ms).await;
+    }
+    place.kept();
+    let refused = |refusal| Err((Some(parked.id.clone()), refusal));
+    match outcome {
+        Some(Outcome::Answered(response)) => Ok(response),
+        Some(Outcome::Unreadable) => refused(UNREADABLE),
+        Some(Outcome::TooLarge) => refused(RESPONSE_TOO_LARGE),
+        None if parked.fetched_ms().is_some() => refused(NOT_ANSWERED),
+        None => refused(NOT_FETCHED),
+    }
+}
+
+/// Counts a client that has left; a story that is dropped drops it.
+struct Place<'a> {
+    runtime: &'a Runtime,
+    left: bool,
+}
+
+impl Place<'_> {
+    fn kept(mut self) {
+        self.left = false;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.left {
+            self.runtime.count(&["left"]);
+        }
+    }
+}
+
+/// Whom the guard let in: the address, else the subject.
+fn user(stream: &Stream) -> Option<String> {
+    let principal = stream.host().property(&["lockgate_principal"])?;
+    let principal = Json::parse(&principal).ok()?;
+    let text = |name: &str| principal.field(name).and_then(Json::str);
+    let user = text("email").or_else(|| text("subject"))?;
+    // As it may stand in a header.
+    user.bytes().all(|byte| byte.is_ascii_graphic()).then(|| user.into_owned())
+}
+
+/// A backend's answer. It begins as an answer of the proxy's, which is all that a filter can begin; as that
+/// comes back, it is given the backend's status and headers, as the bytes that they are.
+fn relayed(stream: Stream, response: Response) -> Verdict {
+    let Response { status, headers, body } = response;
+    let mut out = Headers::default();
+    out.push(":status", decimal(u64::from(status)).as_bytes());
+    for (name, value) in headers.iter() {
+        out.push(name, value);
+    }
+    // Without a body the length is another's: what a GET would have had, where the backend has said so.
+    if stream.text(":method") != "HEAD" && !matches!(status, 204 | 304) {
+        out.push("content-length", decimal(body.len() as u64).as_bytes());
+    }
+    let reply = Reply { status: 200, headers: Vec::new(), body };
+    Verdict::ReplyThen(reply, Box::pin(async move { stream.host().set_headers(Map::Response, &out) }))
+}
+
+fn decimal(number: u64) -> String {
+    let mut out = String::new();
+    push_decimal(&mut out, number);
+    out
+}
+
+const NOT_PLAIN: Refusal =
+    Refusal { status: 400, reason: "bad_target", sentence: "This request cannot be passed on." };
+
+const GRPC: Refusal = Refusal { status: 501, reason: "grpc", sentence: "gRPC does not pass this proxy." };
+
+const NO_AGENT: Refusal = Refusal {
+    status: 503,
+    reason: "no_agent",
+    sentence: "The service behind this address is not connected.",
+};
+
+const NOT_FETCHED: Refusal = Refusal {
+    status: 504,
+    reason: "not_fetched",
+    sentence: "The service behind this address did not take the request.",
+};
+
+const NOT_ANSWERED: Refusal = Refusal {
+    status: 504,
+    reason: "not_answered",
+    sentence: "The service behind this address took the request and did not answer.",
+};
+
+const UNREADABLE: Refusal = Refusal {
+    status: 502,
+    reason: "unreadable",
+    sentence: "The answer of the service behind this address could not be read.",
+};
+
+const RESPONSE_TOO_LARGE: Refusal = Refusal {
+    status: 502,
+    reason: "response_too_large",
+    sentence: "The answer of the service behind this address is too large.",
+};
