@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use lockgate_common::encoding::{push_decimal, push_hex};
 use lockgate_common::flow::{Stream, Verdict};
-use lockgate_common::host::Map;
+use lockgate_common::host::{Level, Map};
 use lockgate_common::http::{Headers, Refusal, Reply};
 use lockgate_common::json::Json;
 use lockgate_common::runtime::{Runtime, part};
@@ -12,6 +12,7 @@ use lockgate_common::runtime::{Runtime, part};
 use crate::config::Settings;
 use crate::flow::{BUSY, NO_RANDOMNESS, REQUEST_ID, TOO_LARGE};
 use crate::parked::{Exchange, Outcome, Parked};
+use crate::sessions::{Owner, Sessions, Visit};
 use crate::wire::{self, Response};
 
 /// Tells a client that the answer is the proxy's; a backend's own never has it.
@@ -20,13 +21,21 @@ const MARK: &str = "x-lockgate-refused";
 /// A refusal is marked, and names the request where an agent may know it.
 pub(crate) async fn client(
     exchange: &Rc<Exchange>,
+    sessions: &Sessions,
     stream: &Stream,
     settings: &Settings,
     backend: &str,
 ) -> Verdict {
-    let (id, refusal) = match part(park(exchange, stream, settings, backend)).await {
-        Ok(response) => {
+    let visit = settings
+        .session_cookie
+        .as_ref()
+        .map(|cookie| sessions.visit(cookie, owner(stream, backend), stream.headers(), stream.text(":path")));
+    let (id, refusal) = match part(park(exchange, stream, settings, backend, visit.as_ref())).await {
+        Ok(mut response) => {
             stream.runtime().count(&["answered"]);
+            if let Some(visit) = &visit {
+                take_cookies(stream, backend, visit, &mut response);
+            }
             return relayed(stream.clone(), response);
         }
         Err(refused) => refused,
@@ -42,6 +51,7 @@ async fn park(
     stream: &Stream,
     settings: &Settings,
     backend: &str,
+    visit: Option<&Visit<'_>>,
 ) -> Result<Response, (Option<String>, Refusal)> {
     let (runtime, host) = (stream.runtime(), stream.host());
     let unknown = |refusal| (None, refusal);
@@ -54,10 +64,12 @@ async fn park(
         return Err(unknown(NO_AGENT));
     }
     let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| unknown(TOO_LARGE))?;
-    let (method, target) = (stream.text(":method"), stream.text(":path"));
-    let wire = wire::request(method, target, stream.text(":authority"), stream.headers(), &body)
-        .ok_or(unknown(NOT_PLAIN))?;
     let now = host.now_ms();
+    let (method, target) = (stream.text(":method"), stream.text(":path"));
+    let own = visit.map(|visit| visit.request(stream.headers(), now));
+    let headers = own.as_ref().unwrap_or(stream.headers());
+    let wire =
+        wire::request(method, target, stream.text(":authority"), headers, &body).ok_or(unknown(NOT_PLAIN))?;
     let mut bytes = [0; 16];
     if !host.random(&mut bytes) {
         return Err(unknown(NO_RANDOMNESS));
@@ -113,6 +125,35 @@ fn user(stream: &Stream) -> Option<String> {
     let user = text("email").or_else(|| text("subject"))?;
     // As it may stand in a header.
     user.bytes().all(|byte| byte.is_ascii_graphic()).then(|| user.into_owned())
+}
+
+/// Whose a session is. An e-mail address may pass to somebody else, so it is not asked.
+fn owner(stream: &Stream, backend: &str) -> Owner {
+    let principal = stream.host().property(&["lockgate_principal"]).unwrap_or_default();
+    let user = match Json::parse(&principal) {
+        Ok(principal) => {
+            let text = |name: &str| principal.field(name).and_then(Json::str).unwrap_or_default();
+            // The first two are configured, and have no line break: what is behind the second is the subject.
+            [&*text("filter"), "\n", &*text("issuer"), "\n", &*text("subject")].concat()
+        }
+        Err(_) => String::new(),
+    };
+    Owner { backend: backend.to_owned(), user }
+}
+
+/// Cookies that found no room are lost to the client, and never a reason to keep an answer from it.
+fn take_cookies(stream: &Stream, backend: &str, visit: &Visit<'_>, response: &mut Response) {
+    let (runtime, host) = (stream.runtime(), stream.host());
+    let taken = visit.answer(response, host.now_ms(), |bytes| host.random(bytes));
+    if taken.began {
+        runtime.count(&["sessions", "began"]);
+    }
+    (0..taken.evicted).for_each(|_| runtime.count(&["sessions", "evicted"]));
+    (0..taken.dropped).for_each(|_| runtime.count(&["cookies", "dropped"]));
+    if taken.first_dropped {
+        let line = ["lockgate filter=inverting-proxy cookies dropped: the session is full backend=", backend];
+        host.log(Level::Warn, &line.concat());
+    }
 }
 
 /// A backend's answer. It begins as an answer of the proxy's, which is all that a filter can begin; as that

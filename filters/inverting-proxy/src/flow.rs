@@ -12,6 +12,7 @@ use crate::agent::agent;
 use crate::client::client;
 use crate::config::{self, Role, Settings};
 use crate::parked::Exchange;
+use crate::sessions::Sessions;
 use crate::sole_worker::{SoleWorker, Unserved};
 
 /// Names a request, to its agent and to a client whose request came to nothing.
@@ -21,6 +22,7 @@ pub(crate) const REQUEST_ID: &str = "x-inverting-proxy-request-id";
 pub struct InvertingProxy {
     rules: Vec<(Match, Settings)>,
     exchange: Rc<Exchange>,
+    sessions: Sessions,
     worker: Rc<SoleWorker>,
 }
 
@@ -33,9 +35,10 @@ impl InvertingProxy {
             Role::Agent(_) => None,
         });
         let exchange = Exchange::new(config::limits(fields)?, backends.collect(), runtime.host().now_ms());
+        let sessions = Sessions::new(config::session_limits(fields)?);
         let plugin = runtime.host().property(&["plugin_name"]).unwrap_or_default();
         let worker = SoleWorker::new(&String::from_utf8_lossy(&plugin));
-        Ok(Rc::new(Self { rules, exchange, worker }))
+        Ok(Rc::new(Self { rules, exchange, sessions, worker }))
     }
 
     async fn handle(&self, stream: &Stream) -> Result<Verdict, Refusal> {
@@ -51,7 +54,9 @@ impl InvertingProxy {
             Unserved::NoRandomness => NO_RANDOMNESS,
         })?;
         match &settings.role {
-            Role::Client(backend) => Ok(part(client(&self.exchange, stream, settings, backend)).await),
+            Role::Client(backend) => {
+                Ok(part(client(&self.exchange, &self.sessions, stream, settings, backend)).await)
+            }
             Role::Agent(backends) => part(agent(&self.exchange, stream, settings, backends)).await,
         }
     }

@@ -7,6 +7,8 @@ mod client;
 pub mod config;
 pub mod flow;
 pub mod parked;
+pub mod sessions;
+pub mod set_cookie;
 pub mod sole_worker;
 pub mod wire;
 
@@ -15,7 +17,15 @@ use lockgate_common::flow::Definition;
 /// The filter, for a module.
 pub const FILTER: Definition = Definition {
     name: "inverting-proxy",
-    sections: &["limits"],
-    counters: &[&["parked"], &["fetched"], &["answered"], &["left"]],
+    sections: &["limits", "public_url"],
+    counters: &[
+        &["parked"],
+        &["fetched"],
+        &["answered"],
+        &["left"],
+        &["sessions", "began"],
+        &["sessions", "evicted"],
+        &["cookies", "dropped"],
+    ],
     configure: flow::InvertingProxy::configure,
 };
