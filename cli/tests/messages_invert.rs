@@ -70,6 +70,26 @@ fn each_bad_line_is_named_by_its_place() {
             "routes[1].invert.response: given \"3600s\", expected between",
         ),
         (
+            "{agent_of: [reports]}",
+            "{agent_of: [reports], session_cookie: a}",
+            "routes[0].invert: expected backend",
+        ),
+        (
+            "{backend: reports}",
+            "{backend: reports, session_cookie: a.b}",
+            "routes[1].invert.session_cookie: given \"a.b\", expected at most 64 letters",
+        ),
+        (
+            "{backend: reports}",
+            "{backend: reports, session_cookie: __Host-a}",
+            "routes[1].invert.session_cookie: given \"__Host-a\", expected at most",
+        ),
+        (
+            "{backend: reports}",
+            "{backend: reports, session_cookie: lockgate-login-abcdef}",
+            "routes[1].invert.session_cookie: given \"lockgate-login-abcdef\", expected at most",
+        ),
+        (
             "    allow: [{emails: [agent@my-project.iam.gserviceaccount.com]}]\n",
             "",
             "routes[0].invert: expected guard: oidc and allow beside agent_of",
@@ -100,6 +120,32 @@ fn each_bad_line_is_named_by_its_place() {
         let said = parse(&FILE.replacen(line, instead, 1)).map(drop).unwrap_err().to_string();
         assert!(said.contains(expected), "{expected}: {said}");
     }
+}
+
+#[test]
+fn a_session_cookie_has_one_owner_and_a_scheme() {
+    const SESSION: &str = "{backend: reports, session_cookie: a}";
+    let with = |more: &str| parse(&[&FILE.replacen("{backend: reports}", SESSION, 1), more].concat());
+    let config = with("").unwrap();
+    assert_eq!(config.inverted().next().unwrap().session_cookie.as_deref(), Some("a"));
+    let route = |guard: &str, backend: &str| {
+        format!(
+            "  - {{name: other, match: {{path_prefix: /other}}, guard: {guard}, \
+             invert: {{backend: {backend}, session_cookie: a}}}}\n"
+        )
+    };
+    let guarded = "oidc, allow: [{emails: [eva@example.com]}]";
+    with(&route("public", "reports")).unwrap();
+    let said = with(&route(guarded, "reports")).map(drop).unwrap_err().to_string();
+    assert!(said.contains("routes[2].invert.session_cookie: given \"a\", expected a name that"), "{said}");
+    let two = FILE.replacen("{backend: reports}", SESSION, 1).replacen("[reports]", "[reports, b]", 1);
+    let said = parse(&[&*two, &route("public", "b")].concat()).map(drop).unwrap_err().to_string();
+    assert!(said.contains("routes[2].invert.session_cookie: given \"a\", expected a name that"), "{said}");
+
+    let nowhere = FILE.replacen("public_url: https://app.example.com\n", "", 1);
+    parse(&nowhere).unwrap();
+    let said = parse(&nowhere.replacen("{backend: reports}", SESSION, 1)).map(drop).unwrap_err().to_string();
+    assert!(said.contains("public_url: is missing, and says whether the cookie of routes[1]"), "{said}");
 }
 
 #[test]

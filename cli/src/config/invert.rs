@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::budgets::{Limits, seconds};
+use super::login::COOKIE;
 use super::problem::{Problem, Problems};
 use super::raw::RawGuard;
-use super::resolved::Route;
+use super::resolved::{Guard, Route};
 use super::scalars::{Span, Texts};
+use super::url::PublicUrl;
 
 /// What a route has to do with an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Invert {
 pub struct Client {
     /// The backend's id, as the agent gives it.
     pub backend: String,
+    /// What clients hold in the place of the backend's cookies.
+    pub session_cookie: Option<String>,
     /// Longest time until the agent fetches one.
     pub fetch: Duration,
     /// Longest time from then until it brings the answer.
@@ -35,6 +39,7 @@ pub struct Client {
 pub(super) struct RawInvert {
     backend: Option<String>,
     agent_of: Option<Texts>,
+    session_cookie: Option<String>,
     fetch: Option<Span>,
     response: Option<Span>,
 }
@@ -65,12 +70,19 @@ impl RawInvert {
                 }
                 Ok(Invert::Client(Client {
                     backend: id(backend, &at("backend"))?,
+                    session_cookie: self
+                        .session_cookie
+                        .map(|name| cookie(name, &at("session_cookie")))
+                        .transpose()?,
                     fetch: span("fetch", self.fetch, 30, 300)?,
                     response: span("response", self.response, 60, 3_300)?,
                 }))
             }
             (None, Some(Texts(ids)))
-                if !ids.is_empty() && self.fetch.is_none() && self.response.is_none() =>
+                if !ids.is_empty()
+                    && self.session_cookie.is_none()
+                    && self.fetch.is_none()
+                    && self.response.is_none() =>
             {
                 if guard != RawGuard::Oidc || !allows {
                     let expected = "expected guard: oidc and allow beside agent_of, for example \
@@ -81,7 +93,7 @@ impl RawInvert {
                 Ok(Invert::Agent(ids.collect::<Result<_, _>>()?))
             }
             _ => {
-                let expected = "expected backend (with fetch and response, if wanted), or agent_of alone, \
+                let expected = "expected backend (with session_cookie, fetch and response, if wanted), or agent_of alone, \
                                 for example {backend: reports} or {agent_of: [reports]}";
                 Err(Problem::new(field, expected))
             }
@@ -97,8 +109,25 @@ fn id(text: String, field: &str) -> Result<String, Problem> {
     }
 }
 
+/// As the door's own, and never taken for one of those, which the door keeps from the backend.
+fn cookie(name: String, field: &str) -> Result<String, Problem> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let fits = (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with("__");
+    match fits && !name.to_ascii_lowercase().starts_with(COOKIE) {
+        true => Ok(name),
+        false => {
+            let expected = format!(
+                "at most 64 letters, digits, - and _, beginning with neither __ nor {COOKIE}, for example \
+                 reports_session"
+            );
+            Err(Problem::given(field, name, &expected))
+        }
+    }
+}
+
 /// What the routes together must be.
-pub(super) fn check(routes: &[Route], limits: &Limits, problems: &mut Problems) {
+pub(super) fn check(routes: &[Route], public_url: PublicUrl<'_>, limits: &Limits, problems: &mut Problems) {
+    sessions(routes, public_url, problems);
     let served = |backend: &String| {
         routes.iter().any(|route| matches!(&route.invert, Some(Invert::Agent(ids)) if ids.contains(backend)))
     };
@@ -118,5 +147,39 @@ pub(super) fn check(routes: &[Route], limits: &Limits, problems: &mut Problems) 
     if routes.iter().any(|route| route.invert.is_some()) && limits.heap < 16 * limits.response {
         let expected = "at most a sixteenth of limits.heap, for example 8MiB";
         problems.push(Problem::given("limits.response", format!("{} bytes", limits.response), expected));
+    }
+}
+
+/// A client holds one cookie of a name: two backends would take it from each other in turn, and so would somebody
+/// whom the door knows and the same person on a route without it.
+fn sessions(routes: &[Route], public_url: PublicUrl<'_>, problems: &mut Problems) {
+    let sessions: Vec<(String, &str, &str, bool)> = routes
+        .iter()
+        .enumerate()
+        .filter_map(|(index, route)| {
+            let Some(Invert::Client(client)) = &route.invert else { return None };
+            let field = format!("routes[{index}].invert.session_cookie");
+            Some((field, client.session_cookie.as_deref()?, &*client.backend, route.guard == Guard::Public))
+        })
+        .collect();
+    if matches!(public_url, PublicUrl::Absent)
+        && let Some((field, ..)) = sessions.first()
+    {
+        let message = format!(
+            "is missing, and says whether the cookie of {field} is Secure; expected for example \
+             https://app.example.com"
+        );
+        problems.push(Problem::new("public_url", &message));
+    }
+    for (at, (field, name, backend, public)) in sessions.iter().enumerate() {
+        let clash = sessions
+            .iter()
+            .take(at)
+            .any(|(_, other, of, open)| other == name && (of != backend || open != public));
+        if clash {
+            let expected =
+                "a name that neither another backend's routes have, nor the same one's with another guard";
+            problems.push(Problem::given(field, name, expected));
+        }
     }
 }

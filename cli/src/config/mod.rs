@@ -43,6 +43,7 @@ pub use invert::{Client, Invert};
 pub use issuer::ClaimRules;
 pub(crate) use issuer::is_plain_http;
 pub use log_format::LogFormat;
+pub(crate) use login::COOKIE;
 pub use login::Login;
 pub use matching::{Match, PathMatch};
 pub use mesh::{Mesh, Proxy};

@@ -111,7 +111,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     };
     let groups = routes::Groups { slack: has_slack, log: has_log, door };
     let routes = routes::resolve(raw.routes, &groups, context, &mut problems);
-    invert::check(&routes, &limits, &mut problems);
+    invert::check(&routes, address, &limits, &mut problems);
     let identity = upstream.as_ref().and_then(|upstream| upstream.identity.as_ref());
     if identity.is_some_and(|identity| identity.header == IdentityHeader::Authorization)
         && let Some(index) = routes.iter().position(|route| route.guard.forwards_token())

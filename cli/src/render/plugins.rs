@@ -43,6 +43,9 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
         Filter::UpstreamIdentity => config.upstream.identity.iter().map(upstream_identity).collect(),
         Filter::InvertingProxy => config.routes.iter().filter_map(|route| inverted(config, route)).collect(),
     };
+    if let (Filter::InvertingProxy, true, Some(url)) = (filter, keeps_cookies(config), &config.public_url) {
+        plugin.insert("public_url".to_owned(), url.to_string().into());
+    }
     plugin.insert("rules".to_owned(), rules.into());
     if filter.tells_ready() {
         plugin.insert("ready_path".to_owned(), READY.into());
@@ -239,11 +242,18 @@ fn upstream_identity(identity: &UpstreamIdentity) -> Value {
     rule
 }
 
+fn keeps_cookies(config: &Config) -> bool {
+    config.inverted().any(|client| client.session_cookie.is_some())
+}
+
 fn inverted(config: &Config, route: &Route) -> Option<Value> {
     let mut rule = json!({"match": route.matching.to_json()});
     let largest = match route.invert.as_ref()? {
         Invert::Client(client) => {
             insert(&mut rule, "backend", client.backend.as_str().into());
+            if let Some(name) = &client.session_cookie {
+                insert(&mut rule, "session_cookie", name.as_str().into());
+            }
             insert(&mut rule, "fetch_ms", milliseconds(client.fetch).into());
             insert(&mut rule, "response_ms", milliseconds(client.response).into());
             config.limits.body

@@ -155,21 +155,21 @@ impl Visit<'_> {
     /// the client holds follows, but for cookies of the same names.
     pub fn request(&self, headers: &Headers, now_ms: u64) -> Headers {
         let mut out: Headers = headers.iter().filter(|(name, _)| *name != "cookie").collect();
-        let mut cookies: Vec<Vec<u8>> = Vec::new();
+        let mut mine: Vec<(usize, Vec<u8>)> = Vec::new();
         let mut names: Vec<Vec<u8>> = vec![self.cookie.name.clone().into_bytes()];
         if self.id.is_some_and(|id| self.sessions.find(id, &self.owner, now_ms))
             && let Some(session) = self.sessions.all.borrow_mut().last_mut()
         {
             session.cookies.retain(|cookie| cookie.lives(now_ms));
-            let fits = |cookie: &&mut Cookie| path_fits(&cookie.path, self.path);
-            let mut mine: Vec<&mut Cookie> = session.cookies.iter_mut().filter(fits).collect();
-            mine.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
-            for cookie in mine {
+            for cookie in session.cookies.iter_mut().filter(|cookie| path_fits(&cookie.path, self.path)) {
                 cookie.used_ms = now_ms;
-                cookies.push([&cookie.name, b"=".as_slice(), &cookie.value].concat());
+                let length = cookie.path.len();
+                let at = mine.iter().position(|(shorter, _)| *shorter < length).unwrap_or(mine.len());
+                mine.insert(at, (length, [&cookie.name, b"=".as_slice(), &cookie.value].concat()));
                 names.push(cookie.name.clone());
             }
         }
+        let mut cookies: Vec<Vec<u8>> = mine.into_iter().map(|(_, cookie)| cookie).collect();
         let others = pieces(headers).filter(|piece| {
             let name = pair(piece).map_or(*piece, |(name, _)| name);
             !piece.is_empty() && !names.iter().any(|other| other == name)
