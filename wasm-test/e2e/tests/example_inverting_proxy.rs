@@ -16,6 +16,10 @@ use tokio::task::JoinHandle;
 
 #[path = "example_inverting_proxy/agent.rs"]
 mod agent;
+#[path = "example_inverting_proxy/people.rs"]
+mod people;
+#[path = "example_inverting_proxy/sessions.rs"]
+mod sessions;
 
 use agent::{ADMIN, Agent, EDGE, PORTS, REQUEST_ID, SERVICES, counted, message, metadata};
 
@@ -317,10 +321,11 @@ async fn each_deleted_line_closes_its_route() {
     const TABLE: &str = "/route_config/virtual_hosts/0/routes";
     let (example, ..) = start().await;
     let alone = Alone::of(&example);
-    let probes = ["/agent/pending", "/private/x", "/x"];
+    let probes = ["/agent/pending", "/private/x", "/desk/x", "/x"];
     let mut deleted = 0;
     for (number, route) in alone.http(TABLE).iter().enumerate() {
-        let Some(probe) = ["agent", "private", "everything"].iter().position(|name| route["name"] == **name)
+        let Some(probe) =
+            ["agent", "private", "desk", "everything"].iter().position(|name| route["name"] == **name)
         else {
             continue;
         };
@@ -335,7 +340,7 @@ async fn each_deleted_line_closes_its_route() {
         assert_eq!(response.status, 503, "{}", route["name"]);
         deleted += 1;
     }
-    assert_eq!(deleted, 3);
+    assert_eq!(deleted, 4);
 
     let filters = alone.http("/http_filters");
     assert_eq!(filters[0]["name"], "lockgate.guard");

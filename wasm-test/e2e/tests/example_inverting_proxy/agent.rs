@@ -28,13 +28,17 @@ impl Agent {
     /// One that brings an access token of the account that the example's metadata server has.
     pub(crate) async fn of(example: &Example, edge: Client) -> Self {
         let answer = metadata(example, "token").await;
-        let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
-        Self { client: edge.with_deadline(POLL), token }
+        Self::new(edge, answer.json()["access_token"].as_str().expect("a token"))
     }
 
     /// One that brings another token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
-        Self { token: token.to_owned(), ..self.clone() }
+        Self::new(self.client, token)
+    }
+
+    /// One that brings this token.
+    pub(crate) fn new(edge: Client, token: &str) -> Self {
+        Self { client: edge.with_deadline(POLL), token: token.to_owned() }
     }
 
     /// A request of a program that has the same token.
@@ -70,12 +74,29 @@ impl Agent {
         self.client.send(&self.call("GET", "request").header(REQUEST_ID, id)).await
     }
 
+    /// Hands the next request to a backend that answers so, and says what the request was.
+    pub(crate) async fn serve(&self, head: &str) -> String {
+        let id = self.next().await;
+        let request = self.fetch(&id).await.text();
+        assert_eq!(self.answer(&id, message(head, b"", "")).await.status, 200, "{head}");
+        request
+    }
+
     /// Brings an answer, in chunks as the original does, whose length it does not know.
     pub(crate) async fn answer(&self, id: &str, message: impl Into<Vec<u8>>) -> Response {
         let request =
             self.call("POST", "response").header(REQUEST_ID, id).header("Content-Type", "text/plain");
         self.client.send_chunked(&request.body(message), 32 * 1024).await
     }
+}
+
+/// A header of a request as the agent reads it; none where it is absent. It stands there once.
+pub(crate) fn field<'a>(request: &'a str, name: &str) -> Option<&'a str> {
+    let head = request.split("\r\n\r\n").next().unwrap_or_default();
+    let mut fields = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let first = fields.next();
+    assert_eq!(fields.next(), None, "{name} twice: {request}");
+    first
 }
 
 /// What the example's metadata server says of its account.
