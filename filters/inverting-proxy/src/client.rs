@@ -5,26 +5,22 @@ use std::rc::Rc;
 use lockgate_common::encoding::{push_decimal, push_hex};
 use lockgate_common::flow::{Stream, Verdict};
 use lockgate_common::host::Map;
-use lockgate_common::http::{Headers, Refusal, Reply};
-use lockgate_common::json::Json;
+use lockgate_common::http::{Headers, Refusal, Reply, path_without_query};
 use lockgate_common::runtime::{Runtime, part};
 
-use crate::config::Settings;
-use crate::flow::{BUSY, NO_RANDOMNESS, REQUEST_ID, TOO_LARGE};
-use crate::parked::{Exchange, Outcome, Parked};
+use crate::config::{Settings, To};
+use crate::flow::{BUSY, InvertingProxy, NO_RANDOMNESS, REQUEST_ID, TOO_LARGE};
+use crate::parked::{Outcome, Parked};
+use crate::principal;
+use crate::registry::{Backend, Closed, Registry};
 use crate::wire::{self, Response};
 
 /// Tells a client that the answer is the proxy's; a backend's own never has it.
 const MARK: &str = "x-lockgate-refused";
 
 /// A refusal is marked, and names the request where an agent may know it.
-pub(crate) async fn client(
-    exchange: &Rc<Exchange>,
-    stream: &Stream,
-    settings: &Settings,
-    backend: &str,
-) -> Verdict {
-    let (id, refusal) = match part(park(exchange, stream, settings, backend)).await {
+pub(crate) async fn client(proxy: &InvertingProxy, stream: &Stream, settings: &Settings, to: &To) -> Verdict {
+    let (id, refusal) = match part(park(proxy, stream, settings, to)).await {
         Ok(response) => {
             stream.runtime().count(&["answered"]);
             return relayed(stream.clone(), response);
@@ -38,10 +34,10 @@ pub(crate) async fn client(
 }
 
 async fn park(
-    exchange: &Rc<Exchange>,
+    proxy: &InvertingProxy,
     stream: &Stream,
     settings: &Settings,
-    backend: &str,
+    to: &To,
 ) -> Result<Response, (Option<String>, Refusal)> {
     let (runtime, host) = (stream.runtime(), stream.host());
     let unknown = |refusal| (None, refusal);
@@ -50,9 +46,7 @@ async fn park(
         return Err(unknown(GRPC));
     }
     // Before it is asked to send a body for nobody.
-    if !exchange.has_agent(backend, host.now_ms()) {
-        return Err(unknown(NO_AGENT));
-    }
+    let backend = backend(&proxy.registry, stream, to, host.now_ms()).map_err(unknown)?;
     let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| unknown(TOO_LARGE))?;
     let (method, target) = (stream.text(":method"), stream.text(":path"));
     let wire = wire::request(method, target, stream.text(":authority"), stream.headers(), &body)
@@ -64,8 +58,12 @@ async fn park(
     }
     let mut id = String::new();
     push_hex(&mut id, &bytes);
-    let parked = Parked::new(id, backend, wire, user(stream), method, now);
-    let ticket = exchange.park(parked, runtime).map_err(|_| unknown(BUSY))?;
+    // While the body came.
+    if backend.is_removed() {
+        return Err(unknown(NO_AGENT));
+    }
+    let parked = Parked::new(id, &backend, wire, principal::name(stream), method, now);
+    let ticket = proxy.exchange.park(parked, runtime).map_err(|_| unknown(BUSY))?;
     let place = Place { runtime, left: true };
     runtime.count(&["parked"]);
 
@@ -80,9 +78,29 @@ async fn park(
         Some(Outcome::Answered(response)) => Ok(response),
         Some(Outcome::Unreadable) => refused(UNREADABLE),
         Some(Outcome::TooLarge) => refused(RESPONSE_TOO_LARGE),
+        Some(Outcome::Removed) => refused(NO_AGENT),
         None if parked.fetched_ms().is_some() => refused(NOT_ANSWERED),
         None => refused(NOT_FETCHED),
     }
+}
+
+/// Which backend it is for, where one may be waited for.
+fn backend(registry: &Registry, stream: &Stream, to: &To, now_ms: u64) -> Result<Rc<Backend>, Refusal> {
+    let chosen = match to {
+        To::Backend(id) => {
+            let backend = registry.find(id).ok_or(NO_BACKEND)?;
+            backend.is_open(now_ms).map(|()| backend)
+        }
+        To::ByUser => {
+            let user = principal::address(stream).ok_or(NO_ADDRESS)?;
+            registry.choose(&user, path_without_query(stream.text(":path")), now_ms)
+        }
+    };
+    chosen.map_err(|closed| match closed {
+        Closed::NoBackend => NO_BACKEND,
+        Closed::NoAgent => NO_AGENT,
+        Closed::Unhealthy => UNHEALTHY,
+    })
 }
 
 /// Counts a client that has left; a story that is dropped drops it.
@@ -103,16 +121,6 @@ impl Drop for Place<'_> {
             self.runtime.count(&["left"]);
         }
     }
-}
-
-/// Whom the guard let in: the address, else the subject.
-fn user(stream: &Stream) -> Option<String> {
-    let principal = stream.host().property(&["lockgate_principal"])?;
-    let principal = Json::parse(&principal).ok()?;
-    let text = |name: &str| principal.field(name).and_then(Json::str);
-    let user = text("email").or_else(|| text("subject"))?;
-    // As it may stand in a header.
-    user.bytes().all(|byte| byte.is_ascii_graphic()).then(|| user.into_owned())
 }
 
 /// A backend's answer. It begins as an answer of the proxy's, which is all that a filter can begin; as that
@@ -148,6 +156,18 @@ const NO_AGENT: Refusal = Refusal {
     reason: "no_agent",
     sentence: "The service behind this address is not connected.",
 };
+
+const NO_BACKEND: Refusal =
+    Refusal { status: 404, reason: "no_backend", sentence: "There is no service for you at this address." };
+
+const NO_ADDRESS: Refusal = Refusal {
+    status: 403,
+    reason: "no_address",
+    sentence: "This address is for people whose e-mail address is known.",
+};
+
+const UNHEALTHY: Refusal =
+    Refusal { status: 503, reason: "unhealthy", sentence: "The service behind this address is not well." };
 
 const NOT_FETCHED: Refusal = Refusal {
     status: 504,
