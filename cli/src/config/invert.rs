@@ -150,16 +150,16 @@ pub(super) fn check(routes: &[Route], public_url: PublicUrl<'_>, limits: &Limits
     }
 }
 
-/// A client holds one cookie of a name: two backends would take it from each other in turn, and so would somebody
-/// whom the door knows and the same person on a route without it.
+/// A client holds one cookie of a name. Where it were known on one route and a stranger on the other, each would begin
+/// a session of its own and end the other's.
 fn sessions(routes: &[Route], public_url: PublicUrl<'_>, problems: &mut Problems) {
-    let sessions: Vec<(String, &str, &str, bool)> = routes
+    let sessions: Vec<(String, &str, bool)> = routes
         .iter()
         .enumerate()
         .filter_map(|(index, route)| {
             let Some(Invert::Client(client)) = &route.invert else { return None };
             let field = format!("routes[{index}].invert.session_cookie");
-            Some((field, client.session_cookie.as_deref()?, &*client.backend, route.guard == Guard::Public))
+            Some((field, client.session_cookie.as_deref()?, route.guard == Guard::Public))
         })
         .collect();
     if matches!(public_url, PublicUrl::Absent)
@@ -171,14 +171,9 @@ fn sessions(routes: &[Route], public_url: PublicUrl<'_>, problems: &mut Problems
         );
         problems.push(Problem::new("public_url", &message));
     }
-    for (at, (field, name, backend, public)) in sessions.iter().enumerate() {
-        let clash = sessions
-            .iter()
-            .take(at)
-            .any(|(_, other, of, open)| other == name && (of != backend || open != public));
-        if clash {
-            let expected =
-                "a name that neither another backend's routes have, nor the same one's with another guard";
+    for (at, (field, name, public)) in sessions.iter().enumerate() {
+        if sessions.iter().take(at).any(|(_, other, open)| other == name && open != public) {
+            let expected = "a name that no route with another guard has";
             problems.push(Problem::given(field, name, expected));
         }
     }

@@ -7,30 +7,32 @@ use lockgate_common::flow::{Stream, Verdict};
 use lockgate_common::http::{Refusal, Reply, path_without_query};
 use lockgate_common::runtime::part;
 
-use crate::config::Settings;
-use crate::flow::{BUSY, REQUEST_ID, TOO_LARGE, WRONG_METHOD};
+use crate::config::{Agents, Settings};
+use crate::flow::{BUSY, InvertingProxy, REQUEST_ID, TOO_LARGE, WRONG_METHOD};
 use crate::parked::{Exchange, Outcome};
-use crate::wire;
+use crate::registry::Backend;
+use crate::{health, principal, wire};
 
 const BACKEND_ID: &str = "x-inverting-proxy-backend-id";
 const START_TIME: &str = "x-inverting-proxy-request-start-time";
 const USER_ID: &str = "x-inverting-proxy-user-id";
 
 pub(crate) async fn agent(
-    exchange: &Rc<Exchange>,
+    proxy: &InvertingProxy,
     stream: &Stream,
     settings: &Settings,
-    backends: &[String],
+    agents: &Agents,
 ) -> Result<Verdict, Refusal> {
+    let exchange = &proxy.exchange;
     let headers = stream.headers();
     let text = |name| {
         let value = headers.single(name).ok().flatten()?;
         std::str::from_utf8(value).ok().filter(|value| !value.is_empty())
     };
-    let backend = text(BACKEND_ID).ok_or(NO_BACKEND_ID)?;
-    if !backends.iter().any(|other| other == backend) {
-        return Err(OTHER_BACKEND);
-    }
+    let backend = proxy.registry.find(text(BACKEND_ID).ok_or(NO_BACKEND_ID)?);
+    // Whether there is one is for its agent to know.
+    let backend = backend.filter(|backend| speaks_for(agents, backend, stream)).ok_or(OTHER_BACKEND)?;
+    let backend = &backend;
     let path = path_without_query(stream.text(":path"));
     let id = || text(REQUEST_ID).ok_or(NO_REQUEST_ID);
     match (stream.text(":method"), path.rsplit_once("/agent/").map(|(_, call)| call)) {
@@ -42,17 +44,31 @@ pub(crate) async fn agent(
     }
 }
 
+fn speaks_for(agents: &Agents, backend: &Backend, stream: &Stream) -> bool {
+    match agents {
+        Agents::Of(ids) => ids.contains(&backend.id),
+        Agents::Registered => backend
+            .terms
+            .as_ref()
+            .is_some_and(|terms| principal::address(stream).is_some_and(|account| terms.is_agent(&account))),
+    }
+}
+
 /// Waits until there are requests, and answers with their ids; with none once the time is over.
 async fn pending(
     exchange: &Rc<Exchange>,
     stream: &Stream,
     settings: &Settings,
-    backend: &str,
+    backend: &Rc<Backend>,
 ) -> Result<Verdict, Refusal> {
     let (runtime, host) = (stream.runtime(), stream.host());
     let deadline = host.now_ms() + settings.poll_ms;
     let _poll = exchange.poll(backend, runtime).map_err(|_| BUSY)?;
+    health::watch(exchange, backend, runtime);
     loop {
+        if backend.is_removed() {
+            return Err(OTHER_BACKEND);
+        }
         let now = host.now_ms();
         let ids = exchange.offer(backend, now);
         if !ids.is_empty() || now >= deadline {
@@ -67,13 +83,20 @@ async fn pending(
     }
 }
 
-fn fetch(exchange: &Rc<Exchange>, stream: &Stream, backend: &str, id: &str) -> Result<Verdict, Refusal> {
+fn fetch(
+    exchange: &Rc<Exchange>,
+    stream: &Stream,
+    backend: &Rc<Backend>,
+    id: &str,
+) -> Result<Verdict, Refusal> {
     let parked = exchange.fetch(backend, id, stream.host().now_ms()).ok_or(UNKNOWN_REQUEST)?;
     let mut reply = Reply::with_body(200, "application/octet-stream", parked.wire.clone());
     reply.headers.push((REQUEST_ID, parked.id.clone()));
     reply.headers.push((START_TIME, rfc3339(parked.since_ms)));
     reply.headers.extend(parked.user.clone().map(|user| (USER_ID, user)));
-    stream.runtime().count(&["fetched"]);
+    if !parked.is_probe {
+        stream.runtime().count(&["fetched"]);
+    }
     Ok(Verdict::Reply(reply))
 }
 
@@ -82,7 +105,7 @@ async fn answer(
     exchange: &Rc<Exchange>,
     stream: &Stream,
     settings: &Settings,
-    backend: &str,
+    backend: &Rc<Backend>,
     id: &str,
 ) -> Result<Verdict, Refusal> {
     let find = || exchange.fetched(backend, id).ok_or(UNKNOWN_REQUEST);

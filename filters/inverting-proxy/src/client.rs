@@ -5,37 +5,25 @@ use std::rc::Rc;
 use lockgate_common::encoding::{push_decimal, push_hex};
 use lockgate_common::flow::{Stream, Verdict};
 use lockgate_common::host::{Level, Map};
-use lockgate_common::http::{Headers, Refusal, Reply};
-use lockgate_common::json::Json;
+use lockgate_common::http::{Headers, Refusal, Reply, path_without_query};
 use lockgate_common::runtime::{Runtime, part};
 
-use crate::config::Settings;
-use crate::flow::{BUSY, NO_RANDOMNESS, REQUEST_ID, TOO_LARGE};
-use crate::parked::{Exchange, Outcome, Parked};
-use crate::sessions::{Owner, Sessions, Visit};
+use crate::config::{Settings, To};
+use crate::flow::{BUSY, InvertingProxy, NO_RANDOMNESS, REQUEST_ID, TOO_LARGE};
+use crate::parked::{Outcome, Parked};
+use crate::principal;
+use crate::registry::{Backend, Closed, Registry};
+use crate::sessions::Visit;
 use crate::wire::{self, Response};
 
 /// Tells a client that the answer is the proxy's; a backend's own never has it.
 const MARK: &str = "x-lockgate-refused";
 
 /// A refusal is marked, and names the request where an agent may know it.
-pub(crate) async fn client(
-    exchange: &Rc<Exchange>,
-    sessions: &Sessions,
-    stream: &Stream,
-    settings: &Settings,
-    backend: &str,
-) -> Verdict {
-    let visit = settings
-        .session_cookie
-        .as_ref()
-        .map(|cookie| sessions.visit(cookie, owner(stream, backend), stream.headers(), stream.text(":path")));
-    let (id, refusal) = match part(park(exchange, stream, settings, backend, visit.as_ref())).await {
-        Ok(mut response) => {
+pub(crate) async fn client(proxy: &InvertingProxy, stream: &Stream, settings: &Settings, to: &To) -> Verdict {
+    let (id, refusal) = match part(park(proxy, stream, settings, to)).await {
+        Ok(response) => {
             stream.runtime().count(&["answered"]);
-            if let Some(visit) = &visit {
-                take_cookies(stream, backend, visit, &mut response);
-            }
             return relayed(stream.clone(), response);
         }
         Err(refused) => refused,
@@ -47,11 +35,10 @@ pub(crate) async fn client(
 }
 
 async fn park(
-    exchange: &Rc<Exchange>,
+    proxy: &InvertingProxy,
     stream: &Stream,
     settings: &Settings,
-    backend: &str,
-    visit: Option<&Visit<'_>>,
+    to: &To,
 ) -> Result<Response, (Option<String>, Refusal)> {
     let (runtime, host) = (stream.runtime(), stream.host());
     let unknown = |refusal| (None, refusal);
@@ -60,13 +47,13 @@ async fn park(
         return Err(unknown(GRPC));
     }
     // Before it is asked to send a body for nobody.
-    if !exchange.has_agent(backend, host.now_ms()) {
-        return Err(unknown(NO_AGENT));
-    }
+    let backend = backend(&proxy.registry, stream, to, host.now_ms()).map_err(unknown)?;
     let body = stream.request_body(settings.max_body_bytes).await.map_err(|_| unknown(TOO_LARGE))?;
     let now = host.now_ms();
     let (method, target) = (stream.text(":method"), stream.text(":path"));
-    let own = visit.map(|visit| visit.request(stream.headers(), now));
+    let owner = (backend.clone(), principal::identity(stream));
+    let visit = proxy.sessions.visit(settings.session_cookie.as_ref(), owner, stream.headers(), target);
+    let own = visit.request(stream.headers(), now);
     let headers = own.as_ref().unwrap_or(stream.headers());
     let wire =
         wire::request(method, target, stream.text(":authority"), headers, &body).ok_or(unknown(NOT_PLAIN))?;
@@ -76,8 +63,12 @@ async fn park(
     }
     let mut id = String::new();
     push_hex(&mut id, &bytes);
-    let parked = Parked::new(id, backend, wire, user(stream), method, now);
-    let ticket = exchange.park(parked, runtime).map_err(|_| unknown(BUSY))?;
+    // While the body came.
+    if backend.is_removed() {
+        return Err(unknown(NO_AGENT));
+    }
+    let parked = Parked::new(id, &backend, wire, principal::name(stream), method, now);
+    let ticket = proxy.exchange.park(parked, runtime).map_err(|_| unknown(BUSY))?;
     let place = Place { runtime, left: true };
     runtime.count(&["parked"]);
 
@@ -89,12 +80,35 @@ async fn park(
     place.kept();
     let refused = |refusal| Err((Some(parked.id.clone()), refusal));
     match outcome {
-        Some(Outcome::Answered(response)) => Ok(response),
+        Some(Outcome::Answered(mut response)) => {
+            take_cookies(stream, &visit, &mut response);
+            Ok(response)
+        }
         Some(Outcome::Unreadable) => refused(UNREADABLE),
         Some(Outcome::TooLarge) => refused(RESPONSE_TOO_LARGE),
+        Some(Outcome::Removed) => refused(NO_AGENT),
         None if parked.fetched_ms().is_some() => refused(NOT_ANSWERED),
         None => refused(NOT_FETCHED),
     }
+}
+
+/// Which backend it is for, where one may be waited for.
+fn backend(registry: &Registry, stream: &Stream, to: &To, now_ms: u64) -> Result<Rc<Backend>, Refusal> {
+    let chosen = match to {
+        To::Backend(id) => {
+            let backend = registry.find(id).ok_or(NO_BACKEND)?;
+            backend.is_open(now_ms).map(|()| backend)
+        }
+        To::ByUser => {
+            let user = principal::address(stream).ok_or(NO_ADDRESS)?;
+            registry.choose(&user, path_without_query(stream.text(":path")), now_ms)
+        }
+    };
+    chosen.map_err(|closed| match closed {
+        Closed::NoBackend => NO_BACKEND,
+        Closed::NoAgent => NO_AGENT,
+        Closed::Unhealthy => UNHEALTHY,
+    })
 }
 
 /// Counts a client that has left; a story that is dropped drops it.
@@ -117,32 +131,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Whom the guard let in: the address, else the subject.
-fn user(stream: &Stream) -> Option<String> {
-    let principal = stream.host().property(&["lockgate_principal"])?;
-    let principal = Json::parse(&principal).ok()?;
-    let text = |name: &str| principal.field(name).and_then(Json::str);
-    let user = text("email").or_else(|| text("subject"))?;
-    // As it may stand in a header.
-    user.bytes().all(|byte| byte.is_ascii_graphic()).then(|| user.into_owned())
-}
-
-/// Whose a session is. An e-mail address may pass to somebody else, so it is not asked.
-fn owner(stream: &Stream, backend: &str) -> Owner {
-    let principal = stream.host().property(&["lockgate_principal"]).unwrap_or_default();
-    let user = match Json::parse(&principal) {
-        Ok(principal) => {
-            let text = |name: &str| principal.field(name).and_then(Json::str).unwrap_or_default();
-            // The first two are configured, and have no line break: what is behind the second is the subject.
-            [&*text("filter"), "\n", &*text("issuer"), "\n", &*text("subject")].concat()
-        }
-        Err(_) => String::new(),
-    };
-    Owner { backend: backend.to_owned(), user }
-}
-
 /// Cookies that found no room are lost to the client, and never a reason to keep an answer from it.
-fn take_cookies(stream: &Stream, backend: &str, visit: &Visit<'_>, response: &mut Response) {
+fn take_cookies(stream: &Stream, visit: &Visit<'_>, response: &mut Response) {
     let (runtime, host) = (stream.runtime(), stream.host());
     let taken = visit.answer(response, host.now_ms(), |bytes| host.random(bytes));
     if taken.began {
@@ -151,8 +141,8 @@ fn take_cookies(stream: &Stream, backend: &str, visit: &Visit<'_>, response: &mu
     (0..taken.evicted).for_each(|_| runtime.count(&["sessions", "evicted"]));
     (0..taken.dropped).for_each(|_| runtime.count(&["cookies", "dropped"]));
     if taken.first_dropped {
-        let line = ["lockgate filter=inverting-proxy cookies dropped: the session is full backend=", backend];
-        host.log(Level::Warn, &line.concat());
+        let line = "lockgate filter=inverting-proxy cookies dropped: the session is full backend=";
+        host.log(Level::Warn, &[line, &visit.backend.id].concat());
     }
 }
 
@@ -189,6 +179,18 @@ const NO_AGENT: Refusal = Refusal {
     reason: "no_agent",
     sentence: "The service behind this address is not connected.",
 };
+
+const NO_BACKEND: Refusal =
+    Refusal { status: 404, reason: "no_backend", sentence: "There is no service for you at this address." };
+
+const NO_ADDRESS: Refusal = Refusal {
+    status: 403,
+    reason: "no_address",
+    sentence: "This address is for people whose e-mail address is known.",
+};
+
+const UNHEALTHY: Refusal =
+    Refusal { status: 503, reason: "unhealthy", sentence: "The service behind this address is not well." };
 
 const NOT_FETCHED: Refusal = Refusal {
     status: 504,

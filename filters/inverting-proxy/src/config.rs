@@ -1,12 +1,14 @@
-//! A rule's settings as written → as used.
+//! The rules' settings and the list of backends as written → as used.
 
 use lockgate_common::config::{ConfigError, Fields};
-use lockgate_common::http::is_token_byte;
-use lockgate_common::public_url::PublicUrl;
 use lockgate_common::rules::Match;
 
+use crate::definition::{self, CONFIGURED, Definition, Terms, is_id};
+use crate::health::Check;
 use crate::parked::Limits;
-use crate::sessions::{self, SessionCookie};
+use crate::registry::MAX_BACKENDS;
+use crate::session_cookie::SessionCookie;
+use crate::sessions;
 
 /// What a rule does with the requests that meet it.
 pub struct Settings {
@@ -28,17 +30,38 @@ pub struct Settings {
 
 /// Whose requests a rule is for.
 pub enum Role {
-    /// Of clients, for this backend.
-    Client(String),
-    /// Of agents, which may speak for these backends.
-    Agent(Vec<String>),
+    /// Of clients.
+    Client(To),
+    /// Of agents.
+    Agent(Agents),
+    /// Of administrators.
+    Admin,
+}
+
+/// Which backend clients' requests are for.
+pub enum To {
+    /// This one.
+    Backend(String),
+    /// One that is chosen by who sends it, and by its path.
+    ByUser,
+}
+
+/// Whom agents may speak for.
+pub enum Agents {
+    /// For these backends.
+    Of(Vec<String>),
+    /// For each backend that has their account.
+    Registered,
 }
 
 /// The fields of a rule.
 pub const SETTINGS: &[&str] = &[
     "match",
     "backend",
+    "choose",
     "agent_of",
+    "agents",
+    "admin",
     "after",
     "session_cookie",
     "max_body_bytes",
@@ -47,8 +70,13 @@ pub const SETTINGS: &[&str] = &[
     "poll_ms",
 ];
 
+/// The fields of a backend.
+pub const BACKEND: &[&str] = &["id", "end_user", "backend_user", "path_prefixes", "health"];
+
 /// The fields of `limits`.
 const LIMITS: &[&str] = &["parked", "parked_bytes", "polls", "sessions", "session_bytes"];
+
+type Rule = (Match, Settings);
 
 /// Reads `limits`. Together they stay below what may wait for the root of a worker.
 pub fn limits(document: &Fields<'_>) -> Result<Limits, ConfigError> {
@@ -69,36 +97,50 @@ pub fn session_limits(document: &Fields<'_>) -> Result<sessions::Limits, ConfigE
     })
 }
 
-/// Reads all rules.
-pub fn rules(document: &Fields<'_>) -> Result<Vec<(Match, Settings)>, ConfigError> {
+/// The cookies that clients may hold for sessions.
+pub fn session_cookies(rules: &[Rule]) -> Vec<String> {
+    rules.iter().filter_map(|(_, settings)| Some(settings.session_cookie.as_ref()?.name.clone())).collect()
+}
+
+/// Reads all rules, and all backends: those that are listed, and those that rules alone name.
+pub fn read(document: &Fields<'_>) -> Result<(Vec<Rule>, Vec<Definition>), ConfigError> {
+    let rules = rules(document)?;
+    let mut backends = backends(document, &rules)?;
+    served(document, &rules, &backends)?;
+    for (_, settings) in &rules {
+        let ids: &[String] = match &settings.role {
+            Role::Client(To::Backend(id)) => std::slice::from_ref(id),
+            Role::Agent(Agents::Of(ids)) => ids,
+            Role::Client(To::ByUser) | Role::Agent(Agents::Registered) | Role::Admin => &[],
+        };
+        for id in ids {
+            if !backends.iter().any(|backend| backend.id == *id) {
+                backends.push(Definition { id: id.clone(), terms: None, check: None });
+            }
+        }
+    }
+    if backends.len() > MAX_BACKENDS {
+        return Err(document.error("backends", "at most 256 with those that rules name"));
+    }
+    Ok((rules, backends))
+}
+
+fn rules(document: &Fields<'_>) -> Result<Vec<Rule>, ConfigError> {
     let mut rules = Vec::new();
     for (path, rule) in document.list("rules")? {
         let fields = Fields::new(rule, &path, SETTINGS)?;
         let matches =
             Match::from_config(fields.required("match", "what the rule is for")?, &fields.join("match"))?;
         let after = fields.texts("after")?;
-        let agent = fields.texts("agent_of")?;
-        let role = match (fields.optional_text("backend")?, agent.is_empty()) {
-            (Some(backend), true) => Role::Client(backend),
-            (None, false) => Role::Agent(agent),
-            _ => return Err(fields.error("backend", "exactly one of backend and agent_of")),
-        };
-        let (field, names): (_, &[String]) = match &role {
-            Role::Client(backend) => ("backend", std::slice::from_ref(backend)),
-            Role::Agent(backends) => ("agent_of", backends),
-        };
-        if !names.iter().all(|name| is_backend_id(name)) {
-            return Err(fields.error(field, "ids of backends: letters, digits and -_. alone, at most 100"));
-        }
+        let role = role(&fields)?;
         // Whoever is taken for the agent reads the requests of others and answers them.
-        if matches!(role, Role::Agent(_)) && after.is_empty() {
-            return Err(fields.error("after", "the filter that knows the agent, as [\"oidc\"]"));
+        if !matches!(role, Role::Client(To::Backend(_))) && after.is_empty() {
+            return Err(fields.error("after", "the filter that knows who it is, as [\"oidc\"]"));
         }
-        let session_cookie = match &role {
-            Role::Client(_) => session_cookie(document, &fields)?,
-            Role::Agent(_) if fields.optional("session_cookie").is_none() => None,
-            Role::Agent(_) => return Err(fields.error("session_cookie", "none beside agent_of")),
-        };
+        let session_cookie = SessionCookie::read(document, &fields)?;
+        if !matches!(role, Role::Client(_)) && session_cookie.is_some() {
+            return Err(fields.error("session_cookie", "none but beside backend or choose"));
+        }
         let settings = Settings {
             role,
             session_cookie,
@@ -110,64 +152,114 @@ pub fn rules(document: &Fields<'_>) -> Result<Vec<(Match, Settings)>, ConfigErro
         };
         rules.push((matches, settings));
     }
-    served(document, &rules)?;
     one_session(document, &rules)?;
     Ok(rules)
 }
 
-/// A name of ours that a prefix of the browsers' begins would not be taken from everywhere.
-fn session_cookie(document: &Fields<'_>, fields: &Fields<'_>) -> Result<Option<SessionCookie>, ConfigError> {
-    let Some(name) = fields.optional_text("session_cookie")? else { return Ok(None) };
-    let url = PublicUrl::from_config(document, true)?;
-    let expected =
-        "a cookie name of at most 64 letters, digits, hyphens and underscores, not __ at its start";
-    match url.cookie_name(&name).filter(|_| name.len() <= 64 && !name.starts_with("__")) {
-        Some(name) => Ok(Some(SessionCookie { name, secure: url.secure })),
-        None => Err(fields.error("session_cookie", expected)),
+/// A client holds one cookie of a name. Where it were known on one way and a stranger on the other, each would begin
+/// a session of its own and end the other's.
+fn one_session(document: &Fields<'_>, rules: &[Rule]) -> Result<(), ConfigError> {
+    let clashes = |(index, (_, settings)): (usize, &Rule)| {
+        settings.session_cookie.is_some()
+            && rules.iter().take(index).any(|(_, other)| {
+                other.session_cookie == settings.session_cookie && other.marks != settings.marks
+            })
+    };
+    match rules.iter().enumerate().any(clashes) {
+        true => Err(document.error("rules", "another session_cookie for rules with another after")),
+        false => Ok(()),
     }
 }
 
-/// A client holds one cookie of a name. Where it opened sessions of two owners in turn, each answer of the one
-/// would end the other.
-fn one_session(document: &Fields<'_>, rules: &[(Match, Settings)]) -> Result<(), ConfigError> {
-    for (index, (_, settings)) in rules.iter().enumerate() {
-        let clash = |(_, other): &(Match, Settings)| {
-            let same =
-                matches!((&settings.role, &other.role), (Role::Client(one), Role::Client(two)) if one == two);
-            settings.session_cookie.is_some()
-                && settings.session_cookie == other.session_cookie
-                && !(same && settings.marks == other.marks)
-        };
-        if rules.iter().take(index).any(clash) {
-            let expected =
-                "a session_cookie of its own for each backend, and for the same with and without after";
-            return Err(document.error("rules", expected));
-        }
+fn role(fields: &Fields<'_>) -> Result<Role, ConfigError> {
+    let word = |name: &str, only: &str| match fields.optional_text(name)? {
+        Some(text) if text != only => Err(fields.error(name, only)),
+        text => Ok(text.is_some()),
+    };
+    let (backend, agent_of) = (fields.optional_text("backend")?, fields.texts("agent_of")?);
+    let mut roles = Vec::new();
+    if word("choose", "by_user")? {
+        roles.push(Role::Client(To::ByUser));
     }
-    Ok(())
+    if word("agents", "registered")? {
+        roles.push(Role::Agent(Agents::Registered));
+    }
+    if fields.flag("admin", false)? {
+        roles.push(Role::Admin);
+    }
+    let ids = "ids of backends: letters, digits and -_. alone, at most 100";
+    if let Some(id) = backend {
+        if !is_id(&id) {
+            return Err(fields.error("backend", ids));
+        }
+        roles.push(Role::Client(To::Backend(id)));
+    }
+    if !agent_of.is_empty() {
+        if !agent_of.iter().all(|id| is_id(id)) {
+            return Err(fields.error("agent_of", ids));
+        }
+        roles.push(Role::Agent(Agents::Of(agent_of)));
+    }
+    match (roles.pop(), roles.is_empty()) {
+        (Some(role), true) => Ok(role),
+        _ => Err(fields.error("backend", "exactly one of backend, choose, agent_of, agents and admin")),
+    }
+}
+
+fn backends(document: &Fields<'_>, rules: &[Rule]) -> Result<Vec<Definition>, ConfigError> {
+    let mut backends: Vec<Definition> = Vec::new();
+    for (path, backend) in document.list("backends")? {
+        let fields = Fields::new(backend, &path, BACKEND)?;
+        let id = definition::id(&fields)?;
+        if backends.iter().any(|other| other.id == id) {
+            return Err(fields.error("id", "each id once"));
+        }
+        let registered = CONFIGURED.iter().any(|name| fields.optional(name).is_some());
+        let terms = registered.then(|| Terms::read(&fields, &CONFIGURED)).transpose()?;
+        let check = Check::read(&fields)?;
+        if terms.is_none() && check.is_none() {
+            return Err(fields.error("end_user", "end_user, backend_user and path_prefixes, or health"));
+        }
+        // Its agent is the one of its account, and of no other way in.
+        if terms.is_some() && has_agent(rules, &id) {
+            return Err(fields.error("backend_user", "none for a backend that a rule is agent_of"));
+        }
+        backends.push(Definition { id, terms, check });
+    }
+    Ok(backends)
+}
+
+/// Whether a rule is for agents of just this backend.
+fn has_agent(rules: &[Rule], id: &String) -> bool {
+    rules.iter().any(|(_, rule)| matches!(&rule.role, Role::Agent(Agents::Of(ids)) if ids.contains(id)))
 }
 
 /// A backend that no agent may speak for would keep its clients waiting for nothing.
-fn served(document: &Fields<'_>, rules: &[(Match, Settings)]) -> Result<(), ConfigError> {
-    let served = |name: &String| {
-        rules.iter().any(|(_, other)| matches!(&other.role, Role::Agent(names) if names.contains(name)))
-    };
+fn served(document: &Fields<'_>, rules: &[Rule], backends: &[Definition]) -> Result<(), ConfigError> {
+    let registered = rules.iter().any(|(_, rule)| matches!(rule.role, Role::Agent(Agents::Registered)));
+    let of_account =
+        |id: &String| backends.iter().any(|backend| backend.id == *id && backend.terms.is_some());
+    let agent_of =
+        |id: &str| Err(document.error("rules", &["a rule with agent_of: [\"", id, "\"]"].concat()));
     for (_, settings) in rules {
-        if let Role::Client(name) = &settings.role
-            && !served(name)
-        {
-            return Err(document.error("rules", &["a rule with agent_of: [\"", name, "\"]"].concat()));
+        match &settings.role {
+            Role::Client(To::Backend(id)) if !has_agent(rules, id) && !of_account(id) => return agent_of(id),
+            Role::Client(To::ByUser) | Role::Admin if !registered => return no_agents(document),
+            Role::Client(_) | Role::Agent(_) | Role::Admin => {}
+        }
+    }
+    for backend in backends {
+        match &backend.terms {
+            Some(_) if !registered => return no_agents(document),
+            None if !has_agent(rules, &backend.id) => return agent_of(&backend.id),
+            Some(_) | None => {}
         }
     }
     Ok(())
 }
 
-/// An id as it stands in a header and in a log line.
-fn is_backend_id(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| is_token_byte(byte) && (byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
+fn no_agents(document: &Fields<'_>) -> Result<(), ConfigError> {
+    Err(document.error("rules", "a rule with agents: registered"))
 }
 
 /// The property by which a filter says that it let a request pass.
@@ -183,10 +275,16 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> String {
+        listed(text, "[]")
+    }
+
+    fn listed(text: &str, backends: &str) -> String {
         let url = r#""public_url":"https://app.example.com","#;
-        let text = [r#"{"version":1,"#, url, r#""rules":["#, text, "]}"].concat();
-        let document = document(Json::parse(text.as_bytes()).unwrap(), &["limits", "public_url"]).unwrap();
-        rules(&document).err().map_or_else(String::new, |error| error.line())
+        let text =
+            [r#"{"version":1,"#, url, r#""rules":["#, text, r#"],"backends":"#, backends, "}"].concat();
+        let document =
+            document(Json::parse(text.as_bytes()).unwrap(), &["limits", "backends", "public_url"]).unwrap();
+        read(&document).err().map_or_else(String::new, |error| error.line())
     }
 
     const AGENT: &str = r#"{"match":{"path_prefix":"/agent"},"agent_of":["a"],"after":["oidc"]}"#;
@@ -201,49 +299,17 @@ mod tests {
     }
 
     #[test]
-    fn a_session_cookie_has_a_plain_name_and_one_owner() {
+    fn a_session_cookie_is_one_for_clients_that_are_known_alike() {
         let client = |path: &str, more: &str| {
             [r#"{"match":{"path_prefix":""#, path, r#""},"backend":"a""#, more, "}"].concat()
         };
         let said = |rules: &[String]| line(&[&[AGENT.to_owned()], rules].concat().join(","));
-        assert_eq!(said(&[client("/", r#","session_cookie":"a_session""#)]), "");
-        for name in ["", "a.b", "a b", "a;b", "__Host-a", &"x".repeat(65)] {
-            let said = said(&[client("/", &[r#","session_cookie":""#, name, "\""].concat())]);
-            assert!(said.starts_with("rules[1].session_cookie: "), "{said}");
-        }
-        let rule = AGENT.replace("}}", "}").replace(r#""after""#, r#""session_cookie":"s","after""#);
+        let rule = AGENT.replace(r#""after""#, r#""session_cookie":"s","after""#);
         assert!(line(&rule).starts_with("rules[0].session_cookie: "), "{}", line(&rule));
-
         let (open, guarded) = (r#","session_cookie":"s""#, r#","session_cookie":"s","after":["oidc"]"#);
-        assert_eq!(said(&[client("/a", open), client("/b", open)]), "");
+        assert_eq!(said(&[client("/a", open), client("/b", open), client("/c", r#","after":["oidc"]"#)]), "");
         assert_eq!(said(&[client("/a", guarded), client("/b", guarded)]), "");
-        assert!(said(&[client("/a", open), client("/b", guarded)]).contains("a session_cookie of its own"));
-        let other = client("/b", open).replace(r#""backend":"a""#, r#""backend":"b""#);
-        let agents = AGENT.replace(r#"["a"]"#, r#"["a","b"]"#);
-        assert!(line(&[agents, client("/a", open), other].join(",")).contains("a session_cookie of its own"));
-    }
-
-    #[test]
-    fn a_session_cookie_needs_to_know_the_scheme() {
-        for (url, name) in [
-            (r#""public_url":"https://app.example.com","#, Some(("__Host-s", true))),
-            (r#""public_url":"http://127.0.0.1:8080","#, Some(("s", false))),
-            (r#""public_url":"http://app.example.com","#, None),
-            ("", None),
-        ] {
-            let rule = r#"{"match":{"path":"/"},"backend":"a","session_cookie":"s"}"#;
-            let text = [r#"{"version":1,"#, url, r#""rules":["#, AGENT, ",", rule, "]}"].concat();
-            let document =
-                document(Json::parse(text.as_bytes()).unwrap(), &["limits", "public_url"]).unwrap();
-            match (rules(&document), name) {
-                (Ok(rules), Some((name, secure))) => {
-                    let cookie = SessionCookie { name: name.to_owned(), secure };
-                    assert_eq!(rules[1].1.session_cookie, Some(cookie), "{url}");
-                }
-                (Err(error), None) => assert_eq!(error.field, "public_url"),
-                _ => panic!("{url}"),
-            }
-        }
+        assert!(said(&[client("/a", open), client("/b", guarded)]).contains("another session_cookie"));
     }
 
     #[test]
@@ -255,5 +321,60 @@ mod tests {
         ] {
             assert!(line(rule).starts_with("rules[0].backend: "), "{}", line(rule));
         }
+    }
+
+    const REGISTERED: &str =
+        r#"{"match":{"path_prefix":"/mine/agent"},"agents":"registered","after":["oidc"]}"#;
+    const CHOOSE: &str = r#"{"match":{"path_prefix":"/"},"choose":"by_user","after":["oidc"]}"#;
+    const TERMS: &str = r#"{"id":"evas","end_user":"eva@example.com","backend_user":"agent@example.com","path_prefixes":["/"]}"#;
+
+    #[test]
+    fn what_depends_on_who_it_is_has_a_guard_and_agents() {
+        assert_eq!(listed(&[REGISTERED, ",", CHOOSE].concat(), &["[", TERMS, "]"].concat()), "");
+        let admin = r#"{"match":{"path_prefix":"/api/backends"},"admin":true,"after":["oidc"]}"#;
+        assert_eq!(line(&[REGISTERED, ",", CHOOSE, ",", admin].concat()), "");
+        for rule in [REGISTERED, CHOOSE, admin] {
+            let open = rule.replace(r#","after":["oidc"]"#, "");
+            assert!(line(&open).starts_with("rules[0].after: "), "{}", line(&open));
+        }
+        for rule in [CHOOSE, admin] {
+            assert!(line(rule).ends_with("expected a rule with agents: registered"), "{}", line(rule));
+        }
+        let said = listed(AGENT, &["[", TERMS, "]"].concat());
+        assert!(said.ends_with("expected a rule with agents: registered"), "{said}");
+        assert!(
+            line(&CHOOSE.replace("by_user", "by_mood")).starts_with("rules[0].choose: given \"by_mood\"")
+        );
+    }
+
+    #[test]
+    fn a_listed_backend_says_whose_it_is_or_how_it_is_looked_at() {
+        let rules = [REGISTERED, ",", AGENT].concat();
+        let checked = r#"{"id":"a","health":{"path":"/"}}"#;
+        assert_eq!(listed(&rules, &["[", TERMS, ",", checked, "]"].concat()), "");
+        for (backend, expected) in [
+            (r#"{"id":"a"}"#, "backends[0].end_user: given nothing, expected end_user, "),
+            (
+                r#"{"id":"a","end_user":"allUsers"}"#,
+                "backends[0].backend_user: given nothing, expected the e-mail",
+            ),
+            (r#"{"id":"a b","health":{"path":"/"}}"#, "backends[0].id: given \"a b\", expected letters"),
+            (&TERMS.replace("evas", "a"), "backends[0].backend_user: "),
+            (&[TERMS, ",", TERMS].concat(), "backends[1].id: given \"evas\", expected each id once"),
+            (r#"{"id":"b","health":{"path":"/"}}"#, "rules: "),
+        ] {
+            let said = listed(&rules, &["[", backend, "]"].concat());
+            assert!(said.starts_with(expected), "{said}");
+        }
+        let many = (0..256).map(|n| TERMS.replace("evas", &n.to_string())).collect::<Vec<_>>().join(",");
+        assert_eq!(listed(REGISTERED, &["[", &many, "]"].concat()), "");
+        assert!(listed(&rules, &["[", &many, "]"].concat()).contains("expected at most 256"));
+    }
+
+    #[test]
+    fn a_route_may_lead_to_a_backend_that_has_an_account() {
+        let route = r#"{"match":{"path_prefix":"/"},"backend":"evas"}"#;
+        assert_eq!(listed(&[REGISTERED, ",", route].concat(), &["[", TERMS, "]"].concat()), "");
+        assert!(line(&[REGISTERED, ",", route].concat()).ends_with(r#"agent_of: ["evas"]"#));
     }
 }

@@ -1,4 +1,4 @@
-//! What every request meets first, be it a client's or an agent's: its rule, the guard's mark, this worker's lease.
+//! What every request meets first, be it a client's, an agent's or an administrator's: its rule, the guard's mark, this worker's lease.
 
 use std::rc::Rc;
 
@@ -8,10 +8,12 @@ use lockgate_common::http::Refusal;
 use lockgate_common::rules::{Match, first_fit};
 use lockgate_common::runtime::{Runtime, Story, part};
 
+use crate::admin::admin;
 use crate::agent::agent;
 use crate::client::client;
 use crate::config::{self, Role, Settings};
 use crate::parked::Exchange;
+use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::sole_worker::{SoleWorker, Unserved};
 
@@ -21,24 +23,22 @@ pub(crate) const REQUEST_ID: &str = "x-inverting-proxy-request-id";
 /// The filter as configured.
 pub struct InvertingProxy {
     rules: Vec<(Match, Settings)>,
-    exchange: Rc<Exchange>,
-    sessions: Sessions,
+    pub(crate) registry: Registry,
+    pub(crate) exchange: Rc<Exchange>,
+    pub(crate) sessions: Sessions,
     worker: Rc<SoleWorker>,
 }
 
 impl InvertingProxy {
     /// Reads the configuration.
     pub fn configure(fields: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<dyn Filter>, ConfigError> {
-        let rules = config::rules(fields)?;
-        let backends = rules.iter().filter_map(|(_, settings)| match &settings.role {
-            Role::Client(backend) => Some(backend.clone()),
-            Role::Agent(_) => None,
-        });
-        let exchange = Exchange::new(config::limits(fields)?, backends.collect(), runtime.host().now_ms());
-        let sessions = Sessions::new(config::session_limits(fields)?);
+        let (rules, backends) = config::read(fields)?;
+        let registry = Registry::new(backends, runtime.host().now_ms());
+        let exchange = Exchange::new(config::limits(fields)?);
+        let sessions = Sessions::new(config::session_limits(fields)?, config::session_cookies(&rules));
         let plugin = runtime.host().property(&["plugin_name"]).unwrap_or_default();
         let worker = SoleWorker::new(&String::from_utf8_lossy(&plugin));
-        Ok(Rc::new(Self { rules, exchange, sessions, worker }))
+        Ok(Rc::new(Self { rules, registry, exchange, sessions, worker }))
     }
 
     async fn handle(&self, stream: &Stream) -> Result<Verdict, Refusal> {
@@ -54,10 +54,9 @@ impl InvertingProxy {
             Unserved::NoRandomness => NO_RANDOMNESS,
         })?;
         match &settings.role {
-            Role::Client(backend) => {
-                Ok(part(client(&self.exchange, &self.sessions, stream, settings, backend)).await)
-            }
-            Role::Agent(backends) => part(agent(&self.exchange, stream, settings, backends)).await,
+            Role::Client(to) => Ok(part(client(self, stream, settings, to)).await),
+            Role::Agent(agents) => part(agent(self, stream, settings, agents)).await,
+            Role::Admin => Ok(part(admin(self, stream, settings)).await),
         }
     }
 }

@@ -1,14 +1,16 @@
-//! A backend's cookies, kept here in the browser's place, which holds one cookie of ours instead.
+//! Backends' cookies, kept here in the browser's place, which holds one cookie of ours instead.
 //!
 //! They are kept in memory. Sealed into that cookie they would need none; but two answers that are under way
 //! at once, each with a cookie of its backend's, would then each bring the browser a whole jar, and the later
 //! one would undo the other. Clients and agents meet in this one VM anyway.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
-use lockgate_common::encoding::{from_hex, push_decimal, push_hex};
 use lockgate_common::http::{Headers, path_without_query};
 
+use crate::registry::Backend;
+use crate::session_cookie::{Id, SessionCookie, pieces};
 use crate::set_cookie::{SetCookie, default_path, pair, path_fits, set_cookie};
 use crate::wire::Response;
 
@@ -25,32 +27,14 @@ pub const MAX_SESSION_BYTES: usize = 16 * 1_024;
 /// What a session and each of its cookies count beside their texts, in bytes: about what they take.
 const OVERHEAD: usize = 128;
 
-/// The cookie that a client holds instead of a backend's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionCookie {
-    /// Its name, as the client sees it.
-    pub name: String,
-    /// Whether it is sent over https alone.
-    pub secure: bool,
-}
-
-/// What may be kept at once. Beyond it the sessions that were not used for longest go.
+/// What may be kept at once. Beyond it the sessions that were not used for longest go, though never the one that
+/// is in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Sessions.
     pub sessions: usize,
-    /// Their bytes together; at least [`MAX_SESSION_BYTES`] and what names their owner.
+    /// Their bytes together.
     pub bytes: usize,
-}
-
-/// Whose a session is: this backend's, with whom the guard knows. A cookie that got into somebody else's
-/// hands is nothing there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The backend's id.
-    pub backend: String,
-    /// Who the guard says it is; empty where no guard stands.
-    pub user: String,
 }
 
 /// What taking an answer's cookies led to, for counters and the log.
@@ -69,13 +53,16 @@ pub struct Taken {
 /// All sessions.
 pub struct Sessions {
     limits: Limits,
+    /// The names of all cookies that clients hold for sessions. No backend is told one: it could be good with
+    /// another.
+    names: Vec<String>,
     /// The one that was not used for longest is the first.
     all: RefCell<Vec<Session>>,
 }
 
 struct Session {
-    id: [u8; 16],
-    owner: Owner,
+    id: Id,
+    user: String,
     ends_ms: u64,
     /// In the order in which they were made.
     cookies: Vec<Cookie>,
@@ -83,6 +70,8 @@ struct Session {
 }
 
 struct Cookie {
+    /// Which set it, and gets it.
+    backend: Rc<Backend>,
     name: Vec<u8>,
     value: Vec<u8>,
     path: Vec<u8>,
@@ -93,41 +82,40 @@ struct Cookie {
 /// A request that a session may belong to.
 pub struct Visit<'a> {
     sessions: &'a Sessions,
-    cookie: &'a SessionCookie,
-    owner: Owner,
-    /// As the client brought it: it may be nobody's.
-    id: Option<[u8; 16]>,
+    cookie: Option<&'a SessionCookie>,
+    /// The request's backend.
+    pub backend: Rc<Backend>,
+    user: String,
+    /// As the client brought it.
+    id: Option<Id>,
     path: &'a str,
 }
 
 impl Sessions {
-    /// None yet.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, all: RefCell::default() }
+    /// None yet. Clients hold cookies of these names for them.
+    pub fn new(limits: Limits, names: Vec<String>) -> Self {
+        Self { limits, names, all: RefCell::default() }
     }
 
-    /// The visit of a request.
+    /// The visit of a request for a backend, of a user: whom the guard let in, or the empty text where none
+    /// stands. A session is its user's alone; a cookie that got into somebody else's hands is nothing there.
+    /// Without `cookie` there are no sessions here.
     pub fn visit<'a>(
         &'a self,
-        cookie: &'a SessionCookie,
-        owner: Owner,
+        cookie: Option<&'a SessionCookie>,
+        (backend, user): (Rc<Backend>, String),
         headers: &Headers,
         target: &'a str,
     ) -> Visit<'a> {
-        let mut ids = pieces(headers).filter_map(pair).filter(|(name, _)| *name == cookie.name.as_bytes());
-        // Of two, none: "the first valid one wins" is how checks are bypassed.
-        let id = match (ids.next(), ids.next()) {
-            (Some((_, value)), None) => from_hex(value),
-            _ => None,
-        };
-        Visit { sessions: self, cookie, owner, id, path: path_without_query(target) }
+        let id = cookie.and_then(|cookie| cookie.id(headers));
+        Visit { sessions: self, cookie, backend, user, id, path: path_without_query(target) }
     }
 
     /// Has a session used: the last one to go. False where it is over, or another's.
-    fn find(&self, id: [u8; 16], owner: &Owner, now_ms: u64) -> bool {
+    fn find(&self, id: Option<Id>, user: &str, now_ms: u64) -> bool {
         let mut all = self.all.borrow_mut();
         all.retain(|session| now_ms < session.ends_ms);
-        let Some(at) = all.iter().position(|session| session.id == id && session.owner == *owner) else {
+        let Some(at) = all.iter().position(|session| Some(session.id) == id && session.user == user) else {
             return false;
         };
         let session = all.remove(at);
@@ -150,18 +138,25 @@ impl Sessions {
 }
 
 impl Visit<'_> {
-    /// The request's headers as the backend is to have them: without the session's cookie, with those that the
-    /// session has for this path, the longer paths first and then the older cookies (RFC 6265, 5.4). What else
-    /// the client holds follows, but for cookies of the same names.
-    pub fn request(&self, headers: &Headers, now_ms: u64) -> Headers {
+    /// The request's headers as the backend is to have them, none where that is as they are: without cookies of
+    /// sessions, with those that this session has of the backend for the path, the longer paths first and then
+    /// the older cookies (RFC 6265, 5.4). What else the client holds follows, but for cookies of the same names.
+    pub fn request(&self, headers: &Headers, now_ms: u64) -> Option<Headers> {
+        if self.sessions.names.is_empty() {
+            return None;
+        }
         let mut out: Headers = headers.iter().filter(|(name, _)| *name != "cookie").collect();
         let mut mine: Vec<(usize, Vec<u8>)> = Vec::new();
-        let mut names: Vec<Vec<u8>> = vec![self.cookie.name.clone().into_bytes()];
-        if self.id.is_some_and(|id| self.sessions.find(id, &self.owner, now_ms))
+        let mut names: Vec<Vec<u8>> =
+            self.sessions.names.iter().map(|name| name.clone().into_bytes()).collect();
+        if self.sessions.find(self.id, &self.user, now_ms)
             && let Some(session) = self.sessions.all.borrow_mut().last_mut()
         {
             session.cookies.retain(|cookie| cookie.lives(now_ms));
-            for cookie in session.cookies.iter_mut().filter(|cookie| path_fits(&cookie.path, self.path)) {
+            let mine_fits = |cookie: &&mut Cookie| {
+                Rc::ptr_eq(&cookie.backend, &self.backend) && path_fits(&cookie.path, self.path)
+            };
+            for cookie in session.cookies.iter_mut().filter(mine_fits) {
                 cookie.used_ms = now_ms;
                 let length = cookie.path.len();
                 let at = mine.iter().position(|(shorter, _)| *shorter < length).unwrap_or(mine.len());
@@ -178,7 +173,7 @@ impl Visit<'_> {
         if !cookies.is_empty() {
             out.push("cookie", &cookies.join(b"; ".as_slice()));
         }
-        out
+        Some(out)
     }
 
     /// Takes the cookies out of an answer and into the session. Where none goes on, one begins, if there is
@@ -187,8 +182,9 @@ impl Visit<'_> {
         &self,
         response: &mut Response,
         now_ms: u64,
-        random: impl FnOnce(&mut [u8; 16]) -> bool,
+        random: impl FnOnce(&mut Id) -> bool,
     ) -> Taken {
+        let Some(cookie) = self.cookie else { return Taken::default() };
         let headers = std::mem::take(&mut response.headers);
         response.headers = headers.iter().filter(|(name, _)| *name != "set-cookie").collect();
         let lines = headers.iter().filter(|(name, _)| *name == "set-cookie").map(|(_, value)| value);
@@ -197,8 +193,8 @@ impl Visit<'_> {
         if set.is_empty() {
             return taken;
         }
-        if !self.id.is_some_and(|id| self.sessions.find(id, &self.owner, now_ms)) {
-            let mut id = [0; 16];
+        if !self.sessions.find(self.id, &self.user, now_ms) {
+            let mut id = Id::default();
             if !set.iter().any(|cookie| cookie.expires_ms.is_none_or(|end| now_ms < end)) {
                 return taken;
             }
@@ -207,13 +203,13 @@ impl Visit<'_> {
                 return taken;
             }
             taken.began = true;
-            response.headers.push("set-cookie", line(self.cookie, id).as_bytes());
-            let (owner, ends_ms) = (self.owner.clone(), now_ms + LIFETIME_MS);
-            let session = Session { id, owner, ends_ms, cookies: Vec::new(), has_dropped: false };
+            response.headers.push("set-cookie", cookie.line(id, LIFETIME_MS).as_bytes());
+            let (user, ends_ms) = (self.user.clone(), now_ms + LIFETIME_MS);
+            let session = Session { id, user, ends_ms, cookies: Vec::new(), has_dropped: false };
             self.sessions.all.borrow_mut().push(session);
         }
         if let Some(session) = self.sessions.all.borrow_mut().last_mut() {
-            taken.dropped = set.iter().map(|cookie| session.keep(cookie, self.path, now_ms)).sum();
+            taken.dropped = set.iter().map(|cookie| session.keep(cookie, self, now_ms)).sum();
             taken.first_dropped = taken.dropped > 0 && !std::mem::replace(&mut session.has_dropped, true);
         }
         taken.evicted = self.sessions.evict();
@@ -223,26 +219,30 @@ impl Visit<'_> {
 
 impl Session {
     fn bytes(&self) -> usize {
-        let owner = self.owner.backend.len() + self.owner.user.len();
-        OVERHEAD + owner + self.cookies.iter().map(Cookie::bytes).sum::<usize>()
+        OVERHEAD + self.user.len() + self.cookies.iter().map(Cookie::bytes).sum::<usize>()
     }
 
     /// Keeps a cookie in the place of the one that it is instead of (RFC 6265, 5.3, step 11), which a cookie whose
     /// time is over only removes. Where there is no room, those that were not used for longest go; it returns how
     /// many.
-    fn keep(&mut self, set: &SetCookie<'_>, request: &str, now_ms: u64) -> usize {
+    fn keep(&mut self, set: &SetCookie<'_>, visit: &Visit<'_>, now_ms: u64) -> usize {
         self.cookies.retain(|cookie| cookie.lives(now_ms));
         let cookie = Cookie {
+            backend: visit.backend.clone(),
             name: set.name.to_vec(),
             value: set.value.to_vec(),
-            path: set.path.unwrap_or(default_path(request).as_bytes()).to_vec(),
+            path: set.path.unwrap_or(default_path(visit.path).as_bytes()).to_vec(),
             expires_ms: set.expires_ms,
             used_ms: now_ms,
         };
         if cookie.bytes() > MAX_SESSION_BYTES {
             return 1;
         }
-        let same = |other: &Cookie| other.name == cookie.name && other.path == cookie.path;
+        let same = |other: &Cookie| {
+            Rc::ptr_eq(&other.backend, &cookie.backend)
+                && other.name == cookie.name
+                && other.path == cookie.path
+        };
         let mut at = self.cookies.iter().position(same).unwrap_or(self.cookies.len());
         if at < self.cookies.len() {
             self.cookies.remove(at);
@@ -273,25 +273,8 @@ impl Cookie {
         OVERHEAD + self.name.len() + self.value.len() + self.path.len()
     }
 
+    /// One of a backend that is no more goes to no other, be it of the same id.
     fn lives(&self, now_ms: u64) -> bool {
-        self.expires_ms.is_none_or(|end| now_ms < end)
+        self.expires_ms.is_none_or(|end| now_ms < end) && !self.backend.is_removed()
     }
-}
-
-/// The `Set-Cookie` line of a session that begins.
-fn line(cookie: &SessionCookie, id: [u8; 16]) -> String {
-    let mut line = [cookie.name.as_str(), "="].concat();
-    push_hex(&mut line, &id);
-    line.push_str("; Path=/; HttpOnly; SameSite=Lax; Max-Age=");
-    push_decimal(&mut line, LIFETIME_MS / 1_000);
-    if cookie.secure {
-        line.push_str("; Secure");
-    }
-    line
-}
-
-/// What stands between the semicolons of the `cookie` headers, without white space around it.
-fn pieces(headers: &Headers) -> impl Iterator<Item = &[u8]> {
-    let values = headers.iter().filter(|(name, _)| *name == "cookie").map(|(_, value)| value);
-    values.flat_map(|value| value.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii)
 }

@@ -4,7 +4,10 @@
 
 use std::cell::Cell;
 
-use inverting_proxy::sessions::{Limits, MAX_SESSION_BYTES, Owner, SessionCookie, Sessions, Taken};
+use inverting_proxy::definition::{Definition, Terms};
+use inverting_proxy::registry::Registry;
+use inverting_proxy::session_cookie::SessionCookie;
+use inverting_proxy::sessions::{Limits, MAX_SESSION_BYTES, Sessions, Taken, Visit};
 use inverting_proxy::wire::Response;
 use lockgate_common::http::Headers;
 use proptest::prelude::*;
@@ -12,9 +15,19 @@ use proptest::prelude::*;
 const NOW: u64 = 1_795_320_000_000;
 const HOUR: u64 = 3_600_000;
 
+fn definition(id: &str) -> Definition {
+    Definition { id: id.to_owned(), terms: None, check: None }
+}
+
+fn response(set: &[&str]) -> Response {
+    let headers = set.iter().map(|line| ("set-cookie", *line)).collect();
+    Response { status: 200, headers, body: b"ok".to_vec() }
+}
+
 struct Jar {
     sessions: Sessions,
     cookie: SessionCookie,
+    registry: Registry,
     now: Cell<u64>,
     next: Cell<u8>,
 }
@@ -26,8 +39,9 @@ impl Jar {
 
     fn limited(sessions: usize, bytes: usize) -> Self {
         Self {
-            sessions: Sessions::new(Limits { sessions, bytes }),
+            sessions: Sessions::new(Limits { sessions, bytes }, vec!["__Host-sid".into(), "other".into()]),
             cookie: SessionCookie { name: "__Host-sid".into(), secure: true },
+            registry: Registry::new(vec![definition("a"), definition("b")], NOW),
             now: Cell::new(NOW),
             next: Cell::new(0),
         }
@@ -37,12 +51,15 @@ impl Jar {
         self.now.set(self.now.get() + ms);
     }
 
+    fn visit<'a>(&'a self, backend: &str, user: &str, headers: &Headers, path: &'a str) -> Visit<'a> {
+        let owner = (self.registry.find(backend).unwrap(), user.to_owned());
+        self.sessions.visit(Some(&self.cookie), owner, headers, path)
+    }
+
     /// The `cookie` header that the backend gets of a user's request.
     fn request_of(&self, user: &str, path: &str, cookie: &str) -> String {
         let headers: Headers = [("x-a", "1"), ("cookie", cookie), ("x-b", "2")].into_iter().collect();
-        let owner = Owner { backend: "a".into(), user: user.into() };
-        let visit = self.sessions.visit(&self.cookie, owner, &headers, path);
-        let sent = visit.request(&headers, self.now.get());
+        let sent = self.visit("a", user, &headers, path).request(&headers, self.now.get()).unwrap();
         assert_eq!((sent.first("x-a"), sent.first("x-b")), (Some(b"1".as_slice()), Some(b"2".as_slice())));
         let cookie = sent.single("cookie").unwrap().unwrap_or_default();
         String::from_utf8(cookie.to_vec()).unwrap()
@@ -55,8 +72,7 @@ impl Jar {
     /// What the client is told to set, once the backend has set these in its answer to a request with `cookie`.
     fn answer_of(&self, user: &str, path: &str, cookie: &str, set: &[&str]) -> (Vec<String>, Taken) {
         let headers: Headers = [("cookie", cookie)].into_iter().collect();
-        let owner = Owner { backend: "a".into(), user: user.into() };
-        let visit = self.sessions.visit(&self.cookie, owner, &headers, path);
+        let visit = self.visit("a", user, &headers, path);
         let lines = set.iter().map(|line| ("set-cookie", *line));
         let headers = [("x-a", "1")].into_iter().chain(lines).chain([("x-b", "2")]).collect();
         let mut response = Response { status: 200, headers, body: Vec::new() };
@@ -148,10 +164,61 @@ fn a_session_is_its_users_alone() {
         assert!(taken.began && !lines[0].starts_with(&cookie), "{other}: {lines:?}");
     }
     assert_eq!(jar.request_of("eva", "/", &cookie), "a=1", "and nobody else writes to it");
+}
+
+#[test]
+fn a_backend_gets_the_cookies_that_it_has_set_and_no_others() {
+    let jar = Jar::new();
+    let cookie = jar.begun(&["a=1; Domain=example.com", "x=1"]);
     let headers: Headers = [("cookie", cookie.as_str())].into_iter().collect();
-    let owner = Owner { backend: "b".into(), user: "eva".into() };
-    let visit = jar.sessions.visit(&jar.cookie, owner, &headers, "/");
-    assert_eq!(visit.request(&headers, NOW).first("cookie"), None, "nor is it another backend's");
+    let of = |backend: &str| {
+        let sent = jar.visit(backend, "", &headers, "/").request(&headers, NOW).unwrap();
+        sent.first("cookie").map(|value| String::from_utf8(value.to_vec()).unwrap()).unwrap_or_default()
+    };
+    assert_eq!((of("a"), of("b")), ("a=1; x=1".into(), String::new()));
+    let mut response = response(&["x=2", "a=; Max-Age=0"]);
+    let taken = jar.visit("b", "", &headers, "/").answer(&mut response, NOW, |_| false);
+    assert_eq!((taken, response.headers.first("set-cookie")), (Taken::default(), None));
+    assert_eq!((of("a"), of("b")), ("a=1; x=1".into(), "x=2".into()), "in the one session");
+}
+
+#[test]
+fn a_backend_that_was_made_anew_is_another() {
+    let jar = Jar::new();
+    let registered = |id: &str| Definition {
+        terms: Some(Terms {
+            end_user: None,
+            backend_user: "agent@example.com".into(),
+            path_prefixes: vec!["/".into()],
+        }),
+        ..definition(id)
+    };
+    jar.registry.put(registered("c"), NOW).unwrap();
+    let mut response = response(&["a=1"]);
+    jar.visit("c", "", &Headers::default(), "/").answer(&mut response, NOW, |_| true);
+    let cookie = response.headers.first("set-cookie").unwrap().split(|byte| *byte == b';').next().unwrap();
+    let headers: Headers = [("cookie", cookie)].into_iter().collect();
+    let sent = || jar.visit("c", "", &headers, "/").request(&headers, NOW).unwrap();
+    assert_eq!(sent().first("cookie"), Some(b"a=1".as_slice()));
+    jar.registry.remove("c").unwrap();
+    jar.registry.put(registered("c"), NOW).unwrap();
+    assert_eq!(sent().first("cookie"), None);
+}
+
+#[test]
+fn no_backend_learns_a_session_of_another_name() {
+    let jar = Jar::new();
+    assert_eq!(jar.request("/", "other=1; x=2"), "x=2");
+    let headers: Headers = [("cookie", "other=1; __Host-sid=2; x=2")].into_iter().collect();
+    let owner = || (jar.registry.find("a").unwrap(), String::new());
+    let visit = jar.sessions.visit(None, owner(), &headers, "/");
+    assert_eq!(visit.request(&headers, NOW).unwrap().first("cookie"), Some(b"x=2".as_slice()));
+    let mut answer = response(&["a=1", "b=2"]);
+    assert_eq!(visit.answer(&mut answer, NOW, |_| true), Taken::default());
+    assert_eq!(answer, response(&["a=1", "b=2"]), "where there is no session, a backend sets its own");
+
+    let none = Sessions::new(Limits { sessions: 1, bytes: 1 << 16 }, Vec::new());
+    assert_eq!(none.visit(None, owner(), &headers, "/").request(&headers, NOW), None);
 }
 
 #[test]
@@ -258,13 +325,9 @@ fn of_too_many_sessions_the_one_that_was_not_used_for_longest_goes() {
 #[test]
 fn without_randomness_no_session_begins_and_the_answer_passes() {
     let jar = Jar::new();
-    let headers = Headers::default();
-    let owner = Owner { backend: "a".into(), user: String::new() };
-    let visit = jar.sessions.visit(&jar.cookie, owner, &headers, "/");
-    let headers = [("set-cookie", "a=1")].into_iter().collect();
-    let mut response = Response { status: 200, headers, body: b"ok".to_vec() };
-    assert_eq!(visit.answer(&mut response, NOW, |_| false).dropped, 1);
-    assert_eq!(response, Response { status: 200, headers: Headers::default(), body: b"ok".to_vec() });
+    let mut answer = response(&["a=1"]);
+    assert_eq!(jar.visit("a", "", &Headers::default(), "/").answer(&mut answer, NOW, |_| false).dropped, 1);
+    assert_eq!(answer, response(&[]));
 }
 
 proptest! {
