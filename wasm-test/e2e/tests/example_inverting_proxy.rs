@@ -233,6 +233,9 @@ impl Alone {
             ("METADATA_BASE", services.clone()),
             ("AGENT_ACCOUNT", ACCOUNT.to_owned()),
             ("PROGRAM_ACCOUNT", ACCOUNT.to_owned()),
+            ("AGENT_ACCOUNTS", ACCOUNT.to_owned()),
+            ("ADMIN_ACCOUNTS", ACCOUNT.to_owned()),
+            ("WORK_ACCOUNTS", ACCOUNT.to_owned()),
             ("AGENT_CLIENT_ID", "100000000004235869161".to_owned()),
             ("TOKENINFO_URL", format!("{services}/tokeninfo")),
             ("TOKEN_ISSUER", services.clone()),
@@ -317,11 +320,12 @@ async fn each_deleted_line_closes_its_route() {
     const TABLE: &str = "/route_config/virtual_hosts/0/routes";
     let (example, ..) = start().await;
     let alone = Alone::of(&example);
-    let probes = ["/agent/pending", "/private/x", "/x"];
+    let probes =
+        ["/agent/pending", "/registered/agent/pending", "/api/backends", "/work/x", "/private/x", "/x"];
+    let names = ["agent", "registered-agents", "administrators", "work", "private", "everything"];
     let mut deleted = 0;
     for (number, route) in alone.http(TABLE).iter().enumerate() {
-        let Some(probe) = ["agent", "private", "everything"].iter().position(|name| route["name"] == **name)
-        else {
+        let Some(probe) = names.iter().position(|name| route["name"] == **name) else {
             continue;
         };
         let mut routes = alone.http(TABLE).to_vec();
@@ -335,13 +339,15 @@ async fn each_deleted_line_closes_its_route() {
         assert_eq!(response.status, 503, "{}", route["name"]);
         deleted += 1;
     }
-    assert_eq!(deleted, 3);
+    assert_eq!(deleted, names.len());
 
     let filters = alone.http("/http_filters");
     assert_eq!(filters[0]["name"], "lockgate.guard");
     let (envoy, edge) = alone.start(&alone.changed("/http_filters", filters[1..].to_vec()), 1).await;
     let agent = Agent::of(&example, edge).await;
     assert_eq!(agent.pending().await.status, 503);
-    assert_eq!(edge.send(&agent.known(Request::get("/private/x"))).await.status, 503);
+    for probe in ["/private/x", "/work/x", "/api/backends", "/registered/agent/pending"] {
+        assert_eq!(edge.send(&agent.known(Request::get(probe))).await.status, 503, "{probe}");
+    }
     envoy.wait_for_line("it is logged", 0, |line| line.contains("reason=not_guarded")).await;
 }
