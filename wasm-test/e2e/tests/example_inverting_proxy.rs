@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 #[path = "example_inverting_proxy/agent.rs"]
 mod agent;
+#[path = "example_inverting_proxy/backends.rs"]
+mod backends;
 
 use agent::{ADMIN, Agent, EDGE, PORTS, REQUEST_ID, SERVICES, counted, message, metadata};
 
