@@ -10,12 +10,15 @@ use serde_json::{Map, Value, json};
 use super::filters::Filter;
 use super::{IDENTITY, READY, door};
 use crate::config::{
-    Adapter, Config, Enqueue, Guard, HeaderPolicy, Invert, Log, Match, PathMatch, Reply, Rewrite, Route,
-    Scheme, SignIn, Signature, Slack, UpstreamIdentity, is_plain_http,
+    Adapter, Agents, Backend, Config, Enqueue, Guard, HeaderPolicy, Invert, Log, Match, PathMatch, Reply,
+    Rewrite, Route, Scheme, SignIn, Signature, Slack, To, UpstreamIdentity, is_plain_http,
 };
 
 /// No cluster has this name; a filter that calls a host without one logs it, and it says what to set.
 const NOT_IN_MESH: &str = "the-host-is-not-in-mesh.hosts";
+
+/// The largest definition of a backend that an administrator may send, in bytes.
+const DEFINITION: u64 = 64 << 10;
 
 /// The largest result that form-to-json takes as its limit, in bytes.
 const LARGEST_OUTPUT: u64 = 8 << 20;
@@ -47,6 +50,10 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
         plugin.insert("public_url".to_owned(), url.to_string().into());
     }
     plugin.insert("rules".to_owned(), rules.into());
+    if filter == Filter::InvertingProxy && !config.backends.is_empty() {
+        let backends: Vec<Value> = config.backends.iter().map(Backend::to_json).collect();
+        plugin.insert("backends".to_owned(), backends.into());
+    }
     if filter.tells_ready() {
         plugin.insert("ready_path".to_owned(), READY.into());
     }
@@ -250,7 +257,10 @@ fn inverted(config: &Config, route: &Route) -> Option<Value> {
     let mut rule = json!({"match": route.matching.to_json()});
     let largest = match route.invert.as_ref()? {
         Invert::Client(client) => {
-            insert(&mut rule, "backend", client.backend.as_str().into());
+            match &client.to {
+                To::Backend(id) => insert(&mut rule, "backend", id.as_str().into()),
+                To::ByUser => insert(&mut rule, "choose", "by_user".into()),
+            }
             if let Some(name) = &client.session_cookie {
                 insert(&mut rule, "session_cookie", name.as_str().into());
             }
@@ -258,9 +268,16 @@ fn inverted(config: &Config, route: &Route) -> Option<Value> {
             insert(&mut rule, "response_ms", milliseconds(client.response).into());
             config.limits.body
         }
-        Invert::Agent(backends) => {
-            insert(&mut rule, "agent_of", backends.clone().into());
+        Invert::Agent(agents) => {
+            match agents {
+                Agents::Of(ids) => insert(&mut rule, "agent_of", ids.clone().into()),
+                Agents::Registered => insert(&mut rule, "agents", "registered".into()),
+            }
             config.limits.response
+        }
+        Invert::Admin => {
+            insert(&mut rule, "admin", true.into());
+            config.limits.body.min(DEFINITION)
         }
     };
     if matches!(route.guard, Guard::Oidc(_)) {

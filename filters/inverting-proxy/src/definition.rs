@@ -52,16 +52,12 @@ impl Terms {
     /// Reads the three fields, all of which must be there.
     pub fn read(fields: &Fields<'_>, names: &Names) -> Result<Self, ConfigError> {
         let [end_user, backend_user, path_prefixes] = names;
-        let address = |name: &str, expected: &str| {
+        let address = |name: &str, fits: fn(&str) -> bool, expected: &str| {
             let text = fields.text(name, expected)?;
-            if is_email(&text) || (name == *end_user && text == ALL_USERS) {
-                Ok(text)
-            } else {
-                Err(fields.error(name, expected))
-            }
+            if fits(&text) { Ok(text) } else { Err(fields.error(name, expected)) }
         };
-        let user = address(end_user, "an e-mail address, or allUsers")?;
-        let agent = address(backend_user, "the e-mail address of its agent's account")?;
+        let user = address(end_user, is_user, "an e-mail address, or allUsers")?;
+        let agent = address(backend_user, is_email, "the e-mail address of its agent's account")?;
         let prefixes = fields.texts(path_prefixes)?;
         if !(1..=MAX_PREFIXES).contains(&prefixes.len()) || !prefixes.iter().all(|prefix| is_prefix(prefix)) {
             let expected =
@@ -116,8 +112,13 @@ fn is_same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }
 
-/// As the door takes them for addresses, and short.
-fn is_email(text: &str) -> bool {
+/// Whether this can be an end user.
+pub fn is_user(text: &str) -> bool {
+    text == ALL_USERS || is_email(text)
+}
+
+/// Whether this can be an account: an address as the door takes them for addresses, and short.
+pub fn is_email(text: &str) -> bool {
     let parts = text.split_once('@');
     text.len() <= MAX_EMAIL
         && parts
@@ -125,7 +126,8 @@ fn is_email(text: &str) -> bool {
         && !text.chars().any(|char| char.is_control() || char.is_whitespace())
 }
 
-fn is_prefix(text: &str) -> bool {
+/// Whether this can be a prefix: whole segments, as rules match them.
+pub fn is_prefix(text: &str) -> bool {
     text.len() <= MAX_PREFIX
         && is_plain_target(text)
         && path_without_query(text) == text

@@ -32,7 +32,7 @@ impl Check {
         let fields = backend.object("health", &["path", "interval_ms", "unhealthy_after"])?;
         let expected = "the path of a GET request, as \"/health\"";
         let path = fields.text("path", expected)?;
-        if !is_plain_target(&path) || path.len() > 256 {
+        if !is_target(&path) {
             return Err(fields.error("path", expected));
         }
         Ok(Some(Self {
@@ -41,6 +41,11 @@ impl Check {
             unhealthy_after: fields.number("unhealthy_after", 1, 100, 2)?,
         }))
     }
+}
+
+/// Whether this can be asked for.
+pub fn is_target(text: &str) -> bool {
+    text.len() <= 256 && is_plain_target(text)
 }
 
 /// What is known of a backend. Nothing is not well: the first good answer opens it.

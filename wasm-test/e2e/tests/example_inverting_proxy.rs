@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 #[path = "example_inverting_proxy/agent.rs"]
 mod agent;
+#[path = "example_inverting_proxy/backends.rs"]
+mod backends;
 #[path = "example_inverting_proxy/people.rs"]
 mod people;
 #[path = "example_inverting_proxy/sessions.rs"]
@@ -237,6 +239,9 @@ impl Alone {
             ("METADATA_BASE", services.clone()),
             ("AGENT_ACCOUNT", ACCOUNT.to_owned()),
             ("PROGRAM_ACCOUNT", ACCOUNT.to_owned()),
+            ("AGENT_ACCOUNTS", ACCOUNT.to_owned()),
+            ("ADMIN_ACCOUNTS", ACCOUNT.to_owned()),
+            ("WORK_ACCOUNTS", ACCOUNT.to_owned()),
             ("AGENT_CLIENT_ID", "100000000004235869161".to_owned()),
             ("TOKENINFO_URL", format!("{services}/tokeninfo")),
             ("TOKEN_ISSUER", services.clone()),
@@ -321,32 +326,38 @@ async fn each_deleted_line_closes_its_route() {
     const TABLE: &str = "/route_config/virtual_hosts/0/routes";
     let (example, ..) = start().await;
     let alone = Alone::of(&example);
-    let probes = ["/agent/pending", "/private/x", "/desk/x", "/x"];
+    let probes = [
+        ("agent", "/agent/pending"),
+        ("registered-agents", "/registered/agent/pending"),
+        ("administrators", "/api/backends"),
+        ("work", "/work/x"),
+        ("private", "/private/x"),
+        ("desk", "/desk/x"),
+        ("everything", "/x"),
+    ];
     let mut deleted = 0;
     for (number, route) in alone.http(TABLE).iter().enumerate() {
-        let Some(probe) =
-            ["agent", "private", "desk", "everything"].iter().position(|name| route["name"] == **name)
-        else {
-            continue;
-        };
+        let Some((name, path)) = probes.iter().find(|(name, _)| route["name"] == *name) else { continue };
         let mut routes = alone.http(TABLE).to_vec();
         routes[number]["typed_per_filter_config"] = json!({});
         let (_envoy, edge) = alone.start(&alone.changed(TABLE, routes), 1).await;
         let agent = Agent::of(&example, edge).await;
-        let response = match probe {
-            0 => agent.pending().await,
-            _ => edge.send(&agent.known(Request::get(probes[probe]))).await,
+        let response = match *name {
+            "agent" => agent.pending().await,
+            _ => edge.send(&agent.known(Request::get(path))).await,
         };
-        assert_eq!(response.status, 503, "{}", route["name"]);
+        assert_eq!(response.status, 503, "{name}");
         deleted += 1;
     }
-    assert_eq!(deleted, 4);
+    assert_eq!(deleted, probes.len());
 
     let filters = alone.http("/http_filters");
     assert_eq!(filters[0]["name"], "lockgate.guard");
     let (envoy, edge) = alone.start(&alone.changed("/http_filters", filters[1..].to_vec()), 1).await;
     let agent = Agent::of(&example, edge).await;
     assert_eq!(agent.pending().await.status, 503);
-    assert_eq!(edge.send(&agent.known(Request::get("/private/x"))).await.status, 503);
+    for probe in ["/private/x", "/work/x", "/api/backends", "/registered/agent/pending"] {
+        assert_eq!(edge.send(&agent.known(Request::get(probe))).await.status, 503, "{probe}");
+    }
     envoy.wait_for_line("it is logged", 0, |line| line.contains("reason=not_guarded")).await;
 }

@@ -17,28 +17,36 @@ pub(crate) const REQUEST_ID: &str = "X-Inverting-Proxy-Request-ID";
 /// Beyond the thirty seconds that an idle question waits.
 const POLL: Duration = Duration::from_secs(60);
 
-/// An agent of the backend `reports`.
+/// An agent of a backend.
 #[derive(Clone)]
 pub(crate) struct Agent {
     client: Client,
     token: String,
+    /// What its `--proxy` address ends with.
+    base: &'static str,
+    backend: String,
 }
 
 impl Agent {
-    /// One that brings an access token of the account that the example's metadata server has.
+    /// One of `reports`, that brings an access token of the account that the example's metadata server has.
     pub(crate) async fn of(example: &Example, edge: Client) -> Self {
         let answer = metadata(example, "token").await;
-        Self::new(edge, answer.json()["access_token"].as_str().expect("a token"))
+        Self::new(edge, answer.json()["access_token"].as_str().expect("a token").to_owned())
+    }
+
+    /// One of `reports`, that brings this token.
+    pub(crate) fn new(edge: Client, token: String) -> Self {
+        Self { client: edge.with_deadline(POLL), token, base: "/", backend: "reports".to_owned() }
+    }
+
+    /// One of a registered backend.
+    pub(crate) fn registered(edge: Client, backend: &str, token: String) -> Self {
+        Self { client: edge.with_deadline(POLL), token, base: "/registered/", backend: backend.to_owned() }
     }
 
     /// One that brings another token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
-        Self::new(self.client, token)
-    }
-
-    /// One that brings this token.
-    pub(crate) fn new(edge: Client, token: &str) -> Self {
-        Self { client: edge.with_deadline(POLL), token: token.to_owned() }
+        Self { token: token.to_owned(), ..self.clone() }
     }
 
     /// A request of a program that has the same token.
@@ -47,8 +55,8 @@ impl Agent {
     }
 
     fn call(&self, method: &str, call: &str) -> Request {
-        self.known(Request::new(method, &format!("/agent/{call}")))
-            .header("X-Inverting-Proxy-Backend-ID", "reports")
+        self.known(Request::new(method, &format!("{}agent/{call}", self.base)))
+            .header("X-Inverting-Proxy-Backend-ID", &self.backend)
             .header("Accept-Encoding", "gzip")
             .header("User-Agent", "Go-http-client/1.1")
     }
@@ -57,12 +65,17 @@ impl Agent {
         self.client.send(&self.call("GET", "pending")).await
     }
 
+    /// Asks once.
+    pub(crate) async fn asks(&self) -> Vec<String> {
+        let pending = self.pending().await;
+        assert_eq!(pending.status, 200, "{}", pending.text());
+        serde_json::from_value(pending.json()).expect("a list of ids")
+    }
+
     /// Asks until there is a request.
     pub(crate) async fn next(&self) -> String {
         loop {
-            let pending = self.pending().await;
-            assert_eq!(pending.status, 200, "{}", pending.text());
-            let ids: Vec<String> = serde_json::from_value(pending.json()).expect("a list of ids");
+            let ids = self.asks().await;
             if let [id] = &ids[..] {
                 return id.clone();
             }

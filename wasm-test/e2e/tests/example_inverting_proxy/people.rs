@@ -31,8 +31,7 @@ async fn start(provider: &HostileProvider) -> (Stack, Agent) {
         ]);
     });
     let stack = stack.start().await;
-    let token = provider.mint(person("agent")).compact();
-    let agent = Agent::new(stack.client(), &token);
+    let agent = Agent::new(stack.client(), provider.mint(person("agent")).compact());
     (stack, agent)
 }
 

@@ -2,12 +2,11 @@
 
 use lockgate_e2e::cookie_jar::{CookieJar, set_cookies};
 use lockgate_e2e::example::Example;
-use lockgate_e2e::hostile_provider::HostileProvider;
+use lockgate_e2e::tokens::Tokens;
 use lockgate_e2e::url::Url;
 use lockgate_e2e::{Client, Request, Response};
-use serde_json::json;
 
-use crate::agent::{ADMIN, Agent, EDGE, PORTS, counted, field};
+use crate::agent::{ADMIN, Agent, EDGE, PORTS, SERVICES, counted, field};
 use crate::{client, sent, start};
 
 /// A browser, and what it is answered by a backend that says so.
@@ -99,7 +98,7 @@ async fn answers_that_are_under_way_at_once_keep_each_others_cookies() {
     let waiting: Vec<_> = (0..20).map(|_| sent(edge, browser.request("GET", "/"))).collect();
     let mut ids = Vec::new();
     while ids.len() < waiting.len() {
-        ids.extend(serde_json::from_value::<Vec<String>>(agent.pending().await.json()).unwrap());
+        ids.extend(agent.asks().await);
     }
     for id in &ids {
         assert_eq!(agent.fetch(id).await.status, 200);
@@ -117,21 +116,17 @@ async fn answers_that_are_under_way_at_once_keep_each_others_cookies() {
 
 #[tokio::test]
 async fn a_session_is_nobody_elses() {
-    let provider = HostileProvider::start();
-    let keys = provider.url("/jwks");
-    let variables = [
-        ("TOKEN_ISSUER", provider.issuer()),
-        ("TOKEN_JWKS_URI", keys.as_str()),
-        ("PROGRAM_ACCOUNT", "eva@example.com,ben@example.com"),
-    ];
-    let example = Example::start_with("inverting-proxy", &PORTS, &variables).await;
+    let people = [("WORK_ACCOUNTS", "eva@example.com,ben@example.com")];
+    let example = Example::start_with("inverting-proxy", &PORTS, &people).await;
     let edge = client(example.port(EDGE));
     let agent = Agent::of(&example, edge).await;
-    let audience = format!("http://{}", edge.address());
+    let address = |port: u16| format!("http://127.0.0.1:{}", example.port(port));
+    let tokens = Tokens::new(&example.state().join("lockgate/google"), &address(SERVICES), &address(EDGE));
     let token = |name: &str| {
-        let email = format!("{name}@example.com");
-        let claims = json!({"aud": audience, "sub": name, "email": email, "email_verified": true});
-        Some(provider.mint(claims).compact())
+        Some(tokens.push_with(|claims| {
+            claims.insert("email".to_owned(), format!("{name}@example.com").into());
+            claims.insert("sub".to_owned(), name.into());
+        }))
     };
     let (mut eva, mut ben) = (Browser::new(edge, &agent), Browser::new(edge, &agent));
     (eva.token, ben.token) = (token("eva"), token("ben"));
