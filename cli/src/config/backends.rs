@@ -7,7 +7,6 @@ use inverting_proxy::definition::{is_email, is_id, is_prefix, is_user};
 use inverting_proxy::health::is_target;
 use inverting_proxy::registry::MAX_BACKENDS;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::budgets::seconds;
 use super::problem::Problem;
@@ -45,24 +44,6 @@ pub struct Health {
     pub interval: Duration,
     /// Failures in a row.
     pub unhealthy_after: u32,
-}
-
-impl Backend {
-    /// As the filter has it.
-    pub(crate) fn to_json(&self) -> Value {
-        let mut backend = json!({"id": self.id});
-        if let Some(Terms { end_user, backend_user, path_prefixes }) = &self.terms {
-            backend["end_user"] = end_user.as_str().into();
-            backend["backend_user"] = backend_user.as_str().into();
-            backend["path_prefixes"] = path_prefixes.clone().into();
-        }
-        if let Some(Health { path, interval, unhealthy_after }) = &self.health {
-            let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-            backend["health"] =
-                json!({"path": path, "interval_ms": interval, "unhealthy_after": unhealthy_after});
-        }
-        backend
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

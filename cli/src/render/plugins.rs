@@ -51,7 +51,7 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
     }
     plugin.insert("rules".to_owned(), rules.into());
     if filter == Filter::InvertingProxy && !config.backends.is_empty() {
-        let backends: Vec<Value> = config.backends.iter().map(Backend::to_json).collect();
+        let backends: Vec<Value> = config.backends.iter().map(listed).collect();
         plugin.insert("backends".to_owned(), backends.into());
     }
     if filter.tells_ready() {
@@ -285,6 +285,24 @@ fn inverted(config: &Config, route: &Route) -> Option<Value> {
     }
     insert(&mut rule, "max_body_bytes", largest.into());
     Some(rule)
+}
+
+fn listed(backend: &Backend) -> Value {
+    let mut listed = json!({"id": backend.id});
+    if let Some(terms) = &backend.terms {
+        insert(&mut listed, "end_user", terms.end_user.as_str().into());
+        insert(&mut listed, "backend_user", terms.backend_user.as_str().into());
+        insert(&mut listed, "path_prefixes", terms.path_prefixes.clone().into());
+    }
+    if let Some(health) = &backend.health {
+        let check = json!({
+            "path": health.path,
+            "interval_ms": milliseconds(health.interval),
+            "unhealthy_after": health.unhealthy_after,
+        });
+        insert(&mut listed, "health", check);
+    }
+    listed
 }
 
 fn everything() -> Match {

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 #[path = "example_inverting_proxy/agent.rs"]
 mod agent;
+#[path = "example_inverting_proxy/agents.rs"]
+mod agents;
 #[path = "example_inverting_proxy/backends.rs"]
 mod backends;
 #[path = "example_inverting_proxy/people.rs"]
@@ -208,15 +210,31 @@ async fn an_idle_question_ends_empty_after_thirty_seconds() {
 }
 
 #[tokio::test]
-async fn what_nobody_takes_ends_after_thirty_seconds() {
+async fn what_nobody_takes_or_answers_ends_after_thirty_seconds_and_without_an_agent_nobody_waits() {
     let (_example, edge, agent) = start().await;
     let begun = Instant::now();
-    let waiting = sent(edge, Request::get("/"));
-    let id = agent.next().await;
-    let response = waiting.await.unwrap();
-    assert!(begun.elapsed() > Duration::from_secs(29));
-    assert_eq!((response.status, response.headers.text(REFUSED).unwrap()), (504, "not_fetched".into()));
-    assert_eq!(response.headers.text(REQUEST_ID), Some(id));
+    let untaken = sent(edge, Request::get("/"));
+    let first = agent.next().await;
+    let unanswered = sent(edge, agent.known(Request::get("/desk")));
+    let second = agent.next().await;
+    assert_eq!(agent.fetch(&second).await.status, 200);
+    for (waiting, reason, id) in [(untaken, "not_fetched", first), (unanswered, "not_answered", second)] {
+        let response = waiting.await.unwrap();
+        assert!(begun.elapsed() > Duration::from_secs(29));
+        assert_eq!((response.status, response.headers.text(REFUSED).unwrap()), (504, reason.into()));
+        assert_eq!(response.headers.text(REQUEST_ID).as_ref(), Some(&id));
+        assert_eq!(agent.answer(&id, message("200 OK", b"late", "")).await.status, 404);
+    }
+    // The agent is waited for until it has not asked for a minute.
+    let response = loop {
+        let response = sent(edge, Request::get("/")).await.unwrap();
+        if response.status != 504 {
+            break response;
+        }
+    };
+    assert!(begun.elapsed() > Duration::from_secs(59));
+    assert_eq!((response.status, response.headers.text(REFUSED).unwrap()), (503, "no_agent".into()));
+    assert_eq!(response.headers.text("retry-after").as_deref(), Some("1"));
 }
 
 /// The example's Envoy configuration, started alone and beside it.
