@@ -12,13 +12,12 @@ const BACKEND_ID: &str = "X-Inverting-Proxy-Backend-ID";
 #[tokio::test]
 async fn of_several_questions_at_once_each_id_goes_to_one() {
     let (_example, edge, agent) = start().await;
-    let mut waiting = Vec::new();
     let questions: Vec<_> = (0..4)
         .map(|_| {
             let agent = agent.clone();
             tokio::spawn(async move {
                 let mut given = Vec::new();
-                // Until it is told to end.
+                // Until one of its requests says that it is the last.
                 loop {
                     for id in agent.asks().await {
                         let request = agent.fetch(&id).await.text();
@@ -32,20 +31,15 @@ async fn of_several_questions_at_once_each_id_goes_to_one() {
             })
         })
         .collect();
-    for number in 0..100 {
-        waiting.push(sent(edge, Request::get(&format!("/{number}"))));
-    }
+    let waiting: Vec<_> = (0..100).map(|number| sent(edge, Request::get(&format!("/{number}")))).collect();
     for response in waiting {
         assert_eq!(response.await.unwrap().status, 200);
     }
-    let mut given = Vec::new();
-    for question in questions {
-        // Whichever it is that this one ends.
+    for _ in &questions {
         assert_eq!(sent(edge, Request::get("/end")).await.unwrap().status, 200);
-        given.push(question);
     }
     let mut ids = Vec::new();
-    for question in given {
+    for question in questions {
         ids.extend(question.await.unwrap());
     }
     let distinct: BTreeSet<&String> = ids.iter().collect();
