@@ -153,10 +153,10 @@ impl Visit<'_> {
             && let Some(session) = self.sessions.all.borrow_mut().last_mut()
         {
             session.cookies.retain(|cookie| cookie.lives(now_ms));
-            let mine_fits = |cookie: &&mut Cookie| {
+            let fits = |cookie: &&mut Cookie| {
                 Rc::ptr_eq(&cookie.backend, &self.backend) && path_fits(&cookie.path, self.path)
             };
-            for cookie in session.cookies.iter_mut().filter(mine_fits) {
+            for cookie in session.cookies.iter_mut().filter(fits) {
                 cookie.used_ms = now_ms;
                 let length = cookie.path.len();
                 let at = mine.iter().position(|(shorter, _)| *shorter < length).unwrap_or(mine.len());
