@@ -27,8 +27,12 @@ fn backend(id: &str, end_user: &str, prefixes: &[&str]) -> Value {
 }
 
 fn gateway(backends: Value) -> Gateway {
+    limited(json!({}), backends)
+}
+
+fn limited(limits: Value, backends: Value) -> Gateway {
     let after = ["oidc"];
-    let configuration = json!({"version": 1, "backends": backends, "rules": [
+    let configuration = json!({"version": 1, "limits": limits, "backends": backends, "rules": [
         {"match": {"path_prefix": "/api/backends"}, "admin": true, "after": after, "max_body_bytes": 4096},
         {"match": {"path_prefix": "/mine/agent"}, "agents": "registered", "after": after},
         {"match": {"path_prefix": "/agent"}, "agent_of": ["fixed"], "after": after},
@@ -598,4 +602,48 @@ fn without_an_agent_nothing_is_probed_and_the_next_agent_begins_anew() {
     assert_eq!(refused(&fixed(&gateway).response().unwrap()), (503, "unhealthy"));
     probed(&gateway, "fixed", "200 OK");
     assert!(fixed(&gateway).is_paused());
+}
+
+#[test]
+fn an_agent_that_was_gone_begins_anew_however_long_the_interval_is() {
+    let gateway = gateway(json!([{"id": "fixed", "health": {"path": "/health", "interval_ms": 600_000}}]));
+    probed(&gateway, "fixed", "200 OK");
+    gateway.advance(Duration::from_secs(59));
+    comes(&gateway, "fixed");
+    assert!(fixed(&gateway).is_paused(), "it was not gone");
+    gateway.advance(Duration::from_secs(61));
+    let question = gateway.open(pending("fixed"));
+    assert_eq!(refused(&fixed(&gateway).response().unwrap()), (503, "unhealthy"));
+    assert_eq!(ids(&question.response().unwrap()).len(), 1, "the probe comes at once");
+    // It is handed out again where it was lost, and has an end before the interval has.
+    gateway.advance(Duration::from_secs(6));
+    probed(&gateway, "fixed", "200 OK");
+    assert!(fixed(&gateway).is_paused());
+}
+
+#[test]
+fn an_answer_has_thirty_seconds_where_the_interval_is_longer() {
+    let gateway = gateway(json!([{"id": "fixed", "health": {"path": "/health", "interval_ms": 600_000}}]));
+    let question = gateway.open(pending("fixed"));
+    assert_eq!(ids(&question.response().unwrap()).len(), 1);
+    gateway.advance(Duration::from_secs(29));
+    assert_eq!(gateway.metrics().counter("lockgate.inverting_proxy.probe_failed"), 0);
+    gateway.advance(Duration::from_secs(2));
+    assert_eq!(gateway.metrics().counter("lockgate.inverting_proxy.probe_failed"), 1);
+}
+
+#[test]
+fn a_probe_takes_no_clients_place() {
+    let health = json!({"path": "/health", "interval_ms": 1_000, "unhealthy_after": 100});
+    let backends = json!([{"id": "fixed", "health": health}, backend("shared", "allUsers", &["/"])]);
+    let gateway = limited(json!({"parked": 1}), backends);
+    probed(&gateway, "fixed", "200 OK");
+    gateway.advance(Duration::from_millis(1_100));
+    let question = gateway.open(pending("fixed"));
+    assert_eq!(ids(&question.response().unwrap()).len(), 1, "a probe is on its way");
+    let only = gateway.open(of(EVA, Request::get("/")));
+    assert!(only.is_paused(), "and there is still one place");
+    gateway.advance(Duration::from_secs(5));
+    assert!(gateway.metrics().counter("lockgate.inverting_proxy.probe_failed") > 2);
+    assert_eq!(refused(&gateway.send(of(EVA, Request::get("/")))), (503, "busy"), "which is taken");
 }

@@ -43,7 +43,7 @@ async fn call(proxy: &InvertingProxy, stream: &Stream, settings: &Settings) -> R
         return Err(CROSS_SITE.into());
     }
     match (method, rest, id) {
-        ("GET", "", _) => Ok(list(proxy)),
+        ("GET", "", _) => Ok(list(proxy, stream.host().now_ms())),
         ("POST", "", _) => part(create(proxy, stream, settings)).await,
         ("DELETE", _, Some(id)) => delete(proxy, stream, id),
         (_, "", _) => Err(Refused::with(WRONG_METHOD, ("allow", "GET, POST".to_owned()))),
@@ -57,14 +57,14 @@ fn is_own_page(stream: &Stream) -> bool {
     matches!(stream.headers().single("sec-fetch-site"), Ok(None | Some(b"same-origin" | b"none")))
 }
 
-fn list(proxy: &InvertingProxy) -> Reply {
+fn list(proxy: &InvertingProxy, now_ms: u64) -> Reply {
     let mut body = b"[".to_vec();
     for backend in proxy.registry.all() {
         let Some(terms) = &backend.terms else { continue };
         if body.len() > 1 {
             body.push(b',');
         }
-        write(&mut body, &backend, terms);
+        write(&mut body, &backend, terms, now_ms);
     }
     body.push(b']');
     Reply::with_body(200, "application/json", body)
@@ -86,7 +86,8 @@ async fn create(proxy: &InvertingProxy, stream: &Stream, settings: &Settings) ->
         }
         refused
     })?;
-    let (status, backend) = match proxy.registry.put(definition, stream.host().now_ms())? {
+    let now = stream.host().now_ms();
+    let (status, backend) = match proxy.registry.put(definition, now)? {
         Put::Created(backend) => (201, backend),
         Put::Unchanged(backend) => (200, backend),
         Put::Replaced(backend, before) => {
@@ -96,7 +97,7 @@ async fn create(proxy: &InvertingProxy, stream: &Stream, settings: &Settings) ->
     };
     let mut body = Vec::new();
     if let Some(terms) = &backend.terms {
-        write(&mut body, &backend, terms);
+        write(&mut body, &backend, terms, now);
     }
     Ok(Reply::with_body(status, "application/json", body))
 }
@@ -112,7 +113,7 @@ fn delete(proxy: &InvertingProxy, stream: &Stream, id: &str) -> Result<Reply, Re
     Ok(Reply::empty(204))
 }
 
-fn write(out: &mut Vec<u8>, backend: &Backend, terms: &Terms) {
+fn write(out: &mut Vec<u8>, backend: &Backend, terms: &Terms, now_ms: u64) {
     out.extend_from_slice(b"{\"id\":");
     write_string(out, &backend.id);
     out.extend_from_slice(b",\"endUser\":");
@@ -126,8 +127,8 @@ fn write(out: &mut Vec<u8>, backend: &Backend, terms: &Terms) {
         write_string(out, &rfc3339(asked));
     }
     if let Some(health) = &backend.health {
-        let healthy: &[u8] = if health.is_healthy() { b",\"healthy\":true" } else { b",\"healthy\":false" };
-        out.extend_from_slice(healthy);
+        let healthy = backend.has_agent(now_ms) && health.is_healthy();
+        out.extend_from_slice(if healthy { b",\"healthy\":true" } else { b",\"healthy\":false" });
     }
     if backend.is_configured {
         out.extend_from_slice(b",\"configured\":true");

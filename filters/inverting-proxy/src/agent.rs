@@ -63,8 +63,9 @@ async fn pending(
 ) -> Result<Verdict, Refusal> {
     let (runtime, host) = (stream.runtime(), stream.host());
     let deadline = host.now_ms() + settings.poll_ms;
+    let was_gone = !backend.has_agent(host.now_ms());
     let _poll = exchange.poll(backend, runtime).map_err(|_| BUSY)?;
-    health::watch(exchange, backend, runtime);
+    health::watch(exchange, backend, was_gone, runtime);
     loop {
         if backend.is_removed() {
             return Err(OTHER_BACKEND);

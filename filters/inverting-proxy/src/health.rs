@@ -1,10 +1,11 @@
 //! Whether a backend is well: while its agent asks, it is sent a request of the filter's own every now and then.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::encoding::push_hex;
+use lockgate_common::event::Event;
 use lockgate_common::host::Level;
 use lockgate_common::http::is_plain_target;
 use lockgate_common::runtime::Runtime;
@@ -12,12 +13,15 @@ use lockgate_common::runtime::Runtime;
 use crate::parked::{Exchange, Outcome, Parked};
 use crate::registry::Backend;
 
+/// How long an answer may take where the interval is longer, in milliseconds.
+const ANSWER_MS: u64 = 30_000;
+
 /// How a backend is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// The target of the request.
     pub path: String,
-    /// From one request to the next, and for the answer at most, in milliseconds.
+    /// From one request to the next, in milliseconds; an answer may take as long, and at most 30 s.
     pub interval_ms: u64,
     /// Failures in a row that make it unhealthy.
     pub unhealthy_after: u64,
@@ -54,17 +58,32 @@ pub struct Health {
     healthy: Cell<bool>,
     failures: Cell<u64>,
     watched: Cell<bool>,
+    /// It is to be looked at now, and not at the end of the interval.
+    now: RefCell<Event<()>>,
 }
 
 impl Health {
     /// Of a backend that was not looked at yet.
     pub fn new(check: Check) -> Self {
-        Self { check, healthy: Cell::new(false), failures: Cell::new(0), watched: Cell::new(false) }
+        Self {
+            check,
+            healthy: Cell::new(false),
+            failures: Cell::new(0),
+            watched: Cell::new(false),
+            now: RefCell::default(),
+        }
     }
 
     /// Whether requests may wait for it.
     pub fn is_healthy(&self) -> bool {
         self.healthy.get()
+    }
+
+    /// Another agent may bring another service.
+    fn forget(&self, runtime: &Runtime) {
+        self.healthy.set(false);
+        self.failures.set(0);
+        self.now.take().settle(runtime, ());
     }
 
     /// Takes in how a look at it went; whether that changes what it is.
@@ -83,9 +102,13 @@ impl Health {
     }
 }
 
-/// Looks at a backend for as long as its agent asks, where it is to be looked at and is not already.
-pub fn watch(exchange: &Rc<Exchange>, backend: &Rc<Backend>, runtime: &Rc<Runtime>) {
-    if backend.health.as_ref().is_none_or(|health| health.watched.replace(true)) {
+/// Looks at a backend for as long as its agent asks, where it is to be looked at; `anew` where that agent was gone.
+pub fn watch(exchange: &Rc<Exchange>, backend: &Rc<Backend>, anew: bool, runtime: &Rc<Runtime>) {
+    let Some(health) = &backend.health else { return };
+    if anew {
+        health.forget(runtime);
+    }
+    if health.watched.replace(true) {
         return;
     }
     let (exchange, backend, of) = (exchange.clone(), backend.clone(), runtime.clone());
@@ -98,15 +121,14 @@ pub fn watch(exchange: &Rc<Exchange>, backend: &Rc<Backend>, runtime: &Rc<Runtim
             if health.note(well) {
                 tell(&of, &backend.id, well);
             }
-            of.sleep(begun + health.check.interval_ms).await;
+            let now = health.now.borrow().clone();
+            now.wait(&of, begun + health.check.interval_ms).await;
         }
-        // Another agent may bring another service.
-        health.healthy.set(false);
         health.watched.set(false);
     }));
 }
 
-/// Whether it answers one request within the interval, and with a 2xx.
+/// Whether it answers one request in time, and with a 2xx.
 async fn is_well(
     exchange: &Rc<Exchange>,
     backend: &Rc<Backend>,
@@ -123,7 +145,7 @@ async fn is_well(
     let head = ["GET ", &check.path, " HTTP/1.1\r\nhost: localhost\r\nuser-agent: lockgate-health\r\n\r\n"];
     let probe = Parked::probe(id, backend, head.concat().into_bytes(), now);
     let ticket = exchange.look(probe, runtime);
-    let outcome = ticket.parked.outcome(runtime, now + check.interval_ms).await;
+    let outcome = ticket.parked.outcome(runtime, now + check.interval_ms.min(ANSWER_MS)).await;
     matches!(outcome, Some(Outcome::Answered(response)) if (200..300).contains(&response.status))
 }
 
