@@ -106,6 +106,9 @@ fn cases() -> Vec<Case> {
         ("AGENT_CLIENT_ID", "109876543210987654321"),
         ("AGENT_ACCOUNT", "agent@my-project.iam.gserviceaccount.com"),
         ("PROGRAM_ACCOUNT", "program@my-project.iam.gserviceaccount.com"),
+        ("AGENT_ACCOUNTS", "agent@my-project.iam.gserviceaccount.com"),
+        ("ADMIN_ACCOUNTS", "alice@example.com"),
+        ("WORK_ACCOUNTS", "alice@example.com,bob@example.com"),
     ]));
     let mut deployed = everything();
     deployed.extend(variables(&[("LOG_FORMAT", "google"), ("GOOGLE_CLOUD_PROJECT", "my-project")]));

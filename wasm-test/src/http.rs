@@ -26,6 +26,7 @@ pub struct Request {
     pub(crate) chunked: bool,
     pub(crate) http2: bool,
     pub(crate) source: Option<String>,
+    pub(crate) filter_state: Vec<(String, Vec<u8>)>,
 }
 
 impl Request {
@@ -75,6 +76,13 @@ impl Request {
     #[must_use]
     pub fn source(mut self, address: &str) -> Self {
         self.source = Some(address.to_owned());
+        self
+    }
+
+    /// Sets filter state, as a filter in front of the chain would have left it.
+    #[must_use]
+    pub fn filter_state(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.filter_state.push((name.to_owned(), value.as_ref().to_vec()));
         self
     }
 

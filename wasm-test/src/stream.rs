@@ -149,6 +149,8 @@ pub(crate) fn begin(cx: &mut Cx<'_>, request: &Request, end: bool) -> usize {
         };
         state.slots.push(slot);
     }
+    let left = request.filter_state.iter();
+    state.filter_state.extend(left.map(|(name, value)| (name.clone().into_bytes(), value.clone())));
     state.request.headers = Some(headers);
     state.request.observed_end = end;
     host.streams.push(state);

@@ -14,6 +14,10 @@ use super::scalars::{Flag, Span};
 use super::seconds;
 use super::secret::{SecretName, is_elsewhere};
 
+/// The session cookie's name, which the filter gives the prefix that suits the scheme. Its other cookies' names
+/// begin with it.
+pub(crate) const COOKIE: &str = "lockgate";
+
 /// How people sign in and stay signed in.
 #[derive(Clone, Debug)]
 pub struct Login {

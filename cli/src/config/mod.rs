@@ -3,6 +3,7 @@
 
 mod access;
 mod adapter;
+mod backends;
 mod budgets;
 mod cors;
 mod events;
@@ -35,14 +36,16 @@ use std::path::{Path, PathBuf};
 
 pub use access::{Access, Effect, Policy};
 pub use adapter::Adapter;
+pub use backends::Backend;
 pub(crate) use budgets::seconds;
 pub use budgets::{Budgets, Limits};
 pub use cors::Cors;
 pub use identity::Assertion;
-pub use invert::{Client, Invert};
+pub use invert::{Agents, Client, Invert, To};
 pub use issuer::ClaimRules;
 pub(crate) use issuer::is_plain_http;
 pub use log_format::LogFormat;
+pub(crate) use login::COOKIE;
 pub use login::Login;
 pub use matching::{Match, PathMatch};
 pub use mesh::{Mesh, Proxy};

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use super::adapter::RawAdapter;
+use super::backends::RawInvertingProxy;
 use super::budgets::{RawBudgets, RawLimits};
 use super::cors::RawCors;
 use super::invert::RawInvert;
@@ -32,6 +33,8 @@ pub(super) struct Raw {
     pub(super) log: Option<RawLog>,
     pub(super) sign_in: Option<RawSignIn>,
     pub(super) mesh: Option<RawMesh>,
+    #[serde(default)]
+    pub(super) inverting_proxy: RawInvertingProxy,
     #[serde(default)]
     pub(super) limits: RawLimits,
     #[serde(default)]

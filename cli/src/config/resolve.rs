@@ -14,7 +14,7 @@ use super::resolved::{Config, Guard, Services, Slack, Upstream};
 use super::secret::SecretName;
 use super::upstream_identity::IdentityHeader;
 use super::url::{PublicUrl, Scheme, Url};
-use super::{Environment, invert, log, mesh, routes, seconds, sign_in, upstream_identity};
+use super::{Environment, backends, invert, log, mesh, routes, seconds, sign_in, upstream_identity};
 
 /// What resolving needs beside the file.
 pub(super) struct Context<'a> {
@@ -111,7 +111,12 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
     };
     let groups = routes::Groups { slack: has_slack, log: has_log, door };
     let routes = routes::resolve(raw.routes, &groups, context, &mut problems);
-    invert::check(&routes, &limits, &mut problems);
+    invert::check_sessions(&routes, address, &mut problems);
+    let backends = problems.keep(backends::resolve(raw.inverting_proxy, context));
+    if let Some(backends) = &backends {
+        invert::check(&routes, backends, &limits, &mut problems);
+    }
+    let backends = backends.unwrap_or_default();
     let identity = upstream.as_ref().and_then(|upstream| upstream.identity.as_ref());
     if identity.is_some_and(|identity| identity.header == IdentityHeader::Authorization)
         && let Some(index) = routes.iter().position(|route| route.guard.forwards_token())
@@ -160,6 +165,7 @@ pub(super) fn resolve(raw: Raw, context: &Context<'_>) -> Result<Config, Problem
             limits,
             budgets,
             routes,
+            backends,
         });
     problems.or(config)
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::access::Access;
 use super::adapter::Adapter;
+use super::backends::Backend;
 use super::budgets::{Budgets, Limits};
 use super::cors::Cors;
 use super::invert::{Client, Invert};
@@ -53,6 +54,8 @@ pub struct Config {
     pub budgets: Budgets,
     /// In order; those of an absent group are left out.
     pub routes: Vec<Route>,
+    /// What is known of backends beside their names in routes.
+    pub backends: Vec<Backend>,
 }
 
 /// The service behind.
@@ -256,7 +259,7 @@ impl Config {
     pub fn inverted(&self) -> impl Iterator<Item = &Client> {
         self.routes.iter().filter_map(|route| match &route.invert {
             Some(Invert::Client(client)) => Some(client),
-            Some(Invert::Agent(_)) | None => None,
+            Some(Invert::Agent(_) | Invert::Admin) | None => None,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::access::{self, Access, Effect};
+use super::invert::RawInvert;
 use super::problem::{Problem, Problems};
 use super::raw::{NamedReply, RawEnqueue, RawGuard, RawHeaders, RawReply, RawRoute};
 use super::resolve::Context;
@@ -161,6 +162,9 @@ fn route(raw: RawRoute, field: &str, door: &Door, context: &Context<'_>) -> Resu
         return Err(Problem::new(&at("invert"), "needs sign_in, by which the agent is known"));
     }
     let allows = raw.allow.is_some();
+    if cors.is_some() && raw.invert.as_ref().is_some_and(RawInvert::is_admin) {
+        return Err(Problem::new(&at("cors"), "expected none beside invert: {admin: true}"));
+    }
     let invert = raw.invert.map(|invert| invert.resolve(&at("invert"), raw.guard, allows)).transpose()?;
     let guard = match raw.guard {
         RawGuard::Slack => Guard::Slack(slack_kinds(raw.slack_kinds, &at("slack_kinds"), enqueue.is_some())?),

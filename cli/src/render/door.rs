@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{READY, plugins};
 use crate::config::{
-    Access, AudienceClaim, Config, Effect, Google, Guard, Introspection, Jwt, Login, Match, PathMatch,
-    Policy, Provider, Route, SignIn, Tokens, Who,
+    Access, AudienceClaim, COOKIE, Config, Effect, Google, Guard, Introspection, Jwt, Login, Match,
+    PathMatch, Policy, Provider, Route, SignIn, Tokens, Who,
 };
 
 /// Where a provider tells of sign-outs.
@@ -14,9 +14,6 @@ pub(super) const BACK_CHANNEL: &str = "/_lockgate/back-channel-logout";
 
 /// Where a browser comes back from the first provider; from the others behind their name.
 const CALLBACK: &str = "/_lockgate/callback";
-
-/// The session cookie's name, which the filter gives the prefix that suits the scheme.
-const COOKIE: &str = "lockgate";
 
 pub(super) fn plugin(config: &Config, sign_in: &SignIn) -> Value {
     let mut plugin = Map::new();

@@ -10,12 +10,15 @@ use serde_json::{Map, Value, json};
 use super::filters::Filter;
 use super::{IDENTITY, READY, door};
 use crate::config::{
-    Adapter, Config, Enqueue, Guard, HeaderPolicy, Invert, Log, Match, PathMatch, Reply, Rewrite, Route,
-    Scheme, SignIn, Signature, Slack, UpstreamIdentity, is_plain_http,
+    Adapter, Agents, Backend, Config, Enqueue, Guard, HeaderPolicy, Invert, Log, Match, PathMatch, Reply,
+    Rewrite, Route, Scheme, SignIn, Signature, Slack, To, UpstreamIdentity, is_plain_http,
 };
 
 /// No cluster has this name; a filter that calls a host without one logs it, and it says what to set.
 const NOT_IN_MESH: &str = "the-host-is-not-in-mesh.hosts";
+
+/// The largest definition of a backend that an administrator may send, in bytes.
+const DEFINITION: u64 = 64 << 10;
 
 /// The largest result that form-to-json takes as its limit, in bytes.
 const LARGEST_OUTPUT: u64 = 8 << 20;
@@ -43,7 +46,14 @@ pub(super) fn plugin(filter: Filter, config: &Config) -> Value {
         Filter::UpstreamIdentity => config.upstream.identity.iter().map(upstream_identity).collect(),
         Filter::InvertingProxy => config.routes.iter().filter_map(|route| inverted(config, route)).collect(),
     };
+    if let (Filter::InvertingProxy, true, Some(url)) = (filter, keeps_cookies(config), &config.public_url) {
+        plugin.insert("public_url".to_owned(), url.to_string().into());
+    }
     plugin.insert("rules".to_owned(), rules.into());
+    if filter == Filter::InvertingProxy && !config.backends.is_empty() {
+        let backends: Vec<Value> = config.backends.iter().map(listed).collect();
+        plugin.insert("backends".to_owned(), backends.into());
+    }
     if filter.tells_ready() {
         plugin.insert("ready_path".to_owned(), READY.into());
     }
@@ -239,18 +249,35 @@ fn upstream_identity(identity: &UpstreamIdentity) -> Value {
     rule
 }
 
+fn keeps_cookies(config: &Config) -> bool {
+    config.inverted().any(|client| client.session_cookie.is_some())
+}
+
 fn inverted(config: &Config, route: &Route) -> Option<Value> {
     let mut rule = json!({"match": route.matching.to_json()});
     let largest = match route.invert.as_ref()? {
         Invert::Client(client) => {
-            insert(&mut rule, "backend", client.backend.as_str().into());
+            match &client.to {
+                To::Backend(id) => insert(&mut rule, "backend", id.as_str().into()),
+                To::ByUser => insert(&mut rule, "choose", "by_user".into()),
+            }
+            if let Some(name) = &client.session_cookie {
+                insert(&mut rule, "session_cookie", name.as_str().into());
+            }
             insert(&mut rule, "fetch_ms", milliseconds(client.fetch).into());
             insert(&mut rule, "response_ms", milliseconds(client.response).into());
             config.limits.body
         }
-        Invert::Agent(backends) => {
-            insert(&mut rule, "agent_of", backends.clone().into());
+        Invert::Agent(agents) => {
+            match agents {
+                Agents::Of(ids) => insert(&mut rule, "agent_of", ids.clone().into()),
+                Agents::Registered => insert(&mut rule, "agents", "registered".into()),
+            }
             config.limits.response
+        }
+        Invert::Admin => {
+            insert(&mut rule, "admin", true.into());
+            config.limits.body.min(DEFINITION)
         }
     };
     if matches!(route.guard, Guard::Oidc(_)) {
@@ -258,6 +285,24 @@ fn inverted(config: &Config, route: &Route) -> Option<Value> {
     }
     insert(&mut rule, "max_body_bytes", largest.into());
     Some(rule)
+}
+
+fn listed(backend: &Backend) -> Value {
+    let mut listed = json!({"id": backend.id});
+    if let Some(terms) = &backend.terms {
+        insert(&mut listed, "end_user", terms.end_user.as_str().into());
+        insert(&mut listed, "backend_user", terms.backend_user.as_str().into());
+        insert(&mut listed, "path_prefixes", terms.path_prefixes.clone().into());
+    }
+    if let Some(health) = &backend.health {
+        let check = json!({
+            "path": health.path,
+            "interval_ms": milliseconds(health.interval),
+            "unhealthy_after": health.unhealthy_after,
+        });
+        insert(&mut listed, "health", check);
+    }
+    listed
 }
 
 fn everything() -> Match {

@@ -370,6 +370,7 @@ fn refused(longest: Duration) -> (&'static str, Value) {
 fn waiting(invert: &Invert, config: &Config) -> (&'static str, Value) {
     let longest = match invert {
         Invert::Client(client) => client.fetch + client.response,
+        Invert::Admin => Duration::ZERO,
         // An agent begins to bring an answer once its backend has begun to give it.
         Invert::Agent(_) => {
             config.inverted().map(|client| client.response).max().unwrap_or_default().max(POLL)

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wasm_test::{Builder, Gateway, Headers, Request, Response, Stream};
+use wasm_test::{Builder, Gateway, Headers, Level, Request, Response, Stream};
 
 const BACKEND: &str = "x-inverting-proxy-backend-id";
 const ID: &str = "x-inverting-proxy-request-id";
@@ -28,7 +28,7 @@ fn builder(limits: Value, client: Value) -> Builder {
 fn marked(mark: &str, limits: Value, client: Value) -> Builder {
     let mut rule = json!({"match": {"path_prefix": "/"}, "backend": "reports", "max_body_bytes": 1000});
     rule.as_object_mut().unwrap().extend(client.as_object().unwrap().clone());
-    let configuration = json!({"version": 1, "limits": limits, "rules": [
+    let configuration = json!({"version": 1, "public_url": "https://app.example.com", "limits": limits, "rules": [
         {"match": {"path_prefix": "/agent"}, "agent_of": ["reports", "other"], "after": ["oidc"],
          "max_body_bytes": 5000},
         {"match": {"path_prefix": "/other"}, "backend": "other"},
@@ -356,6 +356,45 @@ fn a_client_behind_a_guard_is_named_to_the_agent() {
         let fetched = fetch(&gateway, &next(&gateway));
         assert_eq!(fetched.headers.text("x-inverting-proxy-user-id"), user);
     }
+}
+
+#[test]
+fn a_session_stands_for_the_backends_cookies() {
+    let gateway = builder(json!({"sessions": 1}), json!({"session_cookie": "sid"}))
+        .log_level(Level::Warn)
+        .start()
+        .unwrap();
+    let mut held = String::new();
+    let mut visit = |cookies: &str, set: &[String]| {
+        let (stream, id) = fetched(&gateway, Request::get("/").header("cookie", cookies));
+        let sent = fetch(&gateway, &id).text();
+        let lines: String = set.iter().map(|cookie| format!("Set-Cookie: {cookie}\r\n")).collect();
+        assert_eq!(post(&gateway, &id, format!("HTTP/1.1 200 OK\r\n{lines}\r\nok")).status, 200);
+        if let Some(line) = answer(&stream).headers.text("set-cookie") {
+            held = line.to_owned();
+        }
+        let cookie = sent.lines().find_map(|line| line.strip_prefix("cookie: ")).unwrap_or_default();
+        (cookie.to_owned(), held.split(';').next().unwrap().to_owned())
+    };
+    let (_, first) = visit("theirs=1", &["a=1".into(), "b=2; Path=/elsewhere".into()]);
+    assert!(first.starts_with("__Host-sid=") && first.len() == 11 + 32, "{first}");
+    assert_eq!(visit(&format!("theirs=1; {first}"), &[]).0, "a=1; theirs=1");
+    // More than it may hold, twice.
+    let many: Vec<String> = (0..51).map(|number| format!("c{number}=x")).collect();
+    for _ in 0..2 {
+        let (_, same) = visit(&first, &many);
+        assert_eq!(same, first);
+    }
+    let (_, second) = visit("", &["a=2".into()]);
+    assert_eq!((visit(&first, &[]).0, visit(&second, &[]).0), (String::new(), "a=2".into()));
+    let counted = |name: &str| gateway.metrics().counter(&format!("lockgate.inverting_proxy.{name}"));
+    assert_eq!((counted("sessions.began"), counted("sessions.evicted")), (2, 1));
+    assert!(counted("cookies.dropped") >= 4, "{}", counted("cookies.dropped"));
+    let logs = gateway.logs();
+    assert_eq!(logs.matching("cookies dropped: the session is full backend=reports").count(), 1, "once");
+    gateway.advance(Duration::from_secs(12 * 3_600));
+    gateway.open(pending()).reset();
+    assert_eq!(visit(&second, &[]).0, "", "over");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! - [`bearer`], [`jwt`]: reading and checking a token, its signature verified by the proxy
 //! - [`assertion`], [`sign`], [`pem`]: a token for the upstream, signed by the proxy
 //! - [`json`], [`config`], [`rules`], [`services`]: configuration as written → as used
+//! - [`public_url`]: the proxy as visitors know it, and its cookies
 //! - [`http`], [`form`], [`encoding`], [`hmac`]: plain values
 
 pub mod access_token;
@@ -26,6 +27,7 @@ pub mod jwks;
 pub mod jwt;
 mod metrics;
 pub mod pem;
+pub mod public_url;
 pub mod publish;
 pub mod readiness;
 pub mod rules;

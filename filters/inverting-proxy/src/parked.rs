@@ -7,11 +7,8 @@ use std::rc::Rc;
 use lockgate_common::event::Event;
 use lockgate_common::runtime::Runtime;
 
+use crate::registry::Backend;
 use crate::wire::Response;
-
-/// How long an agent that does not ask any more is waited for, in milliseconds. The original's asks again
-/// at once, and after a failure within 3 s.
-const AGENT_GONE_MS: u64 = 60_000;
 
 /// An id that was handed out and not fetched is handed out again after this, in milliseconds: the answer
 /// that held it may have gone into a dead connection. The original's agent knows an id it has had.
@@ -40,7 +37,7 @@ pub struct Parked {
     /// 128 random bits in hexadecimal.
     pub id: String,
     /// Whom it is for.
-    pub backend: String,
+    pub backend: Rc<Backend>,
     /// The request as it goes over the wire.
     pub wire: Vec<u8>,
     /// Who sent it, where a guard knows.
@@ -51,6 +48,8 @@ pub struct Parked {
     pub is_head: bool,
     /// Whether it may be handed to an agent twice (RFC 9110, 9.2.2).
     pub is_idempotent: bool,
+    /// Whether it is no client's, but the filter's own.
+    pub is_probe: bool,
     offered_ms: Cell<Option<u64>>,
     fetched_ms: Cell<Option<u64>>,
     settled: Event<()>,
@@ -66,13 +65,15 @@ pub enum Outcome {
     Unreadable,
     /// The agent brought an answer that is larger than may be.
     TooLarge,
+    /// There is no such backend any more.
+    Removed,
 }
 
 impl Parked {
     /// A request that nobody knows of yet.
     pub fn new(
         id: String,
-        backend: &str,
+        backend: &Rc<Backend>,
         wire: Vec<u8>,
         user: Option<String>,
         method: &str,
@@ -80,17 +81,23 @@ impl Parked {
     ) -> Self {
         Self {
             id,
-            backend: backend.to_owned(),
+            backend: backend.clone(),
             wire,
             user,
             since_ms,
             is_head: method == "HEAD",
             is_idempotent: matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"),
+            is_probe: false,
             offered_ms: Cell::new(None),
             fetched_ms: Cell::new(None),
             settled: Event::default(),
             outcome: RefCell::default(),
         }
+    }
+
+    /// A GET request of the filter's own.
+    pub fn probe(id: String, backend: &Rc<Backend>, wire: Vec<u8>, since_ms: u64) -> Self {
+        Self { is_probe: true, ..Self::new(id, backend, wire, None, "GET", since_ms) }
     }
 
     /// When it was fetched first.
@@ -110,6 +117,10 @@ impl Parked {
         self.settled.settle(runtime, ());
     }
 
+    fn is_for(&self, backend: &Rc<Backend>) -> bool {
+        Rc::ptr_eq(&self.backend, backend)
+    }
+
     /// When it is to be handed out next; never once it is fetched.
     fn due_ms(&self) -> Option<u64> {
         match (self.fetched_ms.get(), self.offered_ms.get()) {
@@ -123,32 +134,20 @@ impl Parked {
 /// Everything that waits.
 pub struct Exchange {
     limits: Limits,
-    backends: Vec<Backend>,
     requests: RefCell<Vec<Rc<Parked>>>,
+    /// How many of them are clients', and their bytes.
+    clients: Cell<usize>,
     bytes: Cell<usize>,
     polls: Cell<usize>,
 }
 
-struct Backend {
-    id: String,
-    polls: Cell<usize>,
-    /// When its agent asked last, in milliseconds since 1970.
-    seen_ms: Cell<u64>,
-    /// The next request for it.
-    arrival: RefCell<Event<()>>,
-}
-
 impl Exchange {
-    /// An exchange for these backends. From `now_ms` on their agents have a moment to come.
-    pub fn new(limits: Limits, mut backends: Vec<String>, now_ms: u64) -> Rc<Self> {
-        backends.sort();
-        backends.dedup();
-        let backend =
-            |id| Backend { id, polls: Cell::new(0), seen_ms: Cell::new(now_ms), arrival: RefCell::default() };
+    /// One in which nothing waits yet.
+    pub fn new(limits: Limits) -> Rc<Self> {
         Rc::new(Self {
             limits,
-            backends: backends.into_iter().map(backend).collect(),
             requests: RefCell::default(),
+            clients: Cell::new(0),
             bytes: Cell::new(0),
             polls: Cell::new(0),
         })
@@ -159,46 +158,53 @@ impl Exchange {
         self.requests.borrow().is_empty() && self.polls.get() == 0
     }
 
-    /// Whether an agent of the backend asks for requests, or did a moment ago.
-    pub fn has_agent(&self, backend: &str, now_ms: u64) -> bool {
-        self.backend(backend)
-            .is_some_and(|backend| backend.polls.get() > 0 || now_ms < backend.seen_ms.get() + AGENT_GONE_MS)
-    }
-
-    /// Lets a request wait, for as long as the ticket is held, and tells the agents that wait for one.
+    /// Lets a client's request wait, for as long as the ticket is held, and tells the agents that wait for one.
     pub fn park(self: &Rc<Self>, parked: Parked, runtime: &Runtime) -> Result<Ticket, Full> {
         let bytes = self.bytes.get() + parked.wire.len();
-        if self.requests.borrow().len() >= self.limits.parked || bytes > self.limits.parked_bytes {
+        if self.clients.get() >= self.limits.parked || bytes > self.limits.parked_bytes {
             return Err(Full);
         }
-        let parked = Rc::new(parked);
+        self.clients.set(self.clients.get() + 1);
         self.bytes.set(bytes);
+        Ok(self.wait(parked, runtime))
+    }
+
+    /// Lets a probe wait. It takes nobody's place: there is one for each backend, and it is small.
+    pub fn look(self: &Rc<Self>, probe: Parked, runtime: &Runtime) -> Ticket {
+        self.wait(probe, runtime)
+    }
+
+    fn wait(self: &Rc<Self>, parked: Parked, runtime: &Runtime) -> Ticket {
+        let parked = Rc::new(parked);
         self.requests.borrow_mut().push(parked.clone());
-        if let Some(backend) = self.backend(&parked.backend) {
-            backend.arrival.take().settle(runtime, ());
+        parked.backend.arrived(runtime);
+        Ticket { exchange: self.clone(), parked }
+    }
+
+    /// Tells everybody who waits for a backend, or asks for it, that there is none any more.
+    pub fn dismiss(&self, backend: &Rc<Backend>, runtime: &Runtime) {
+        for parked in self.requests.borrow().iter().filter(|parked| parked.is_for(backend)) {
+            parked.settle(runtime, Outcome::Removed);
         }
-        Ok(Ticket { exchange: self.clone(), parked })
+        backend.arrived(runtime);
     }
 
     /// Counts an agent's question, for as long as the guard is held.
-    pub fn poll(self: &Rc<Self>, backend: &str, runtime: &Rc<Runtime>) -> Result<Poll, Full> {
+    pub fn poll(self: &Rc<Self>, backend: &Rc<Backend>, runtime: &Rc<Runtime>) -> Result<Poll, Full> {
         if self.polls.get() >= self.limits.polls {
             return Err(Full);
         }
         self.polls.set(self.polls.get() + 1);
-        if let Some(backend) = self.backend(backend) {
-            backend.polls.set(backend.polls.get() + 1);
-        }
-        Ok(Poll { exchange: self.clone(), backend: backend.to_owned(), runtime: runtime.clone() })
+        backend.asks(runtime.host().now_ms());
+        Ok(Poll { exchange: self.clone(), backend: backend.clone(), runtime: runtime.clone() })
     }
 
     /// The requests of a backend that are to be handed out now, the oldest first. They are then not handed
     /// out again for a while.
-    pub fn offer(&self, backend: &str, now_ms: u64) -> Vec<String> {
+    pub fn offer(&self, backend: &Rc<Backend>, now_ms: u64) -> Vec<String> {
         let requests = self.requests.borrow();
-        let due = |parked: &&Rc<Parked>| {
-            parked.backend == backend && parked.due_ms().is_some_and(|due| due <= now_ms)
-        };
+        let due =
+            |parked: &&Rc<Parked>| parked.is_for(backend) && parked.due_ms().is_some_and(|due| due <= now_ms);
         let offered = requests.iter().filter(due).take(MAX_IDS).map(|parked| {
             parked.offered_ms.set(Some(now_ms));
             parked.id.clone()
@@ -208,16 +214,15 @@ impl Exchange {
 
     /// What a question of the backend's agent waits for: the next request, or the time at which one is handed
     /// out again.
-    pub fn next(&self, backend: &str) -> (Event<()>, Option<u64>) {
-        let arrival = self.backend(backend).map(|backend| backend.arrival.borrow().clone());
+    pub fn next(&self, backend: &Rc<Backend>) -> (Event<()>, Option<u64>) {
         let requests = self.requests.borrow();
-        let mine = requests.iter().filter(|parked| parked.backend == backend);
-        (arrival.unwrap_or_default(), mine.filter_map(|parked| parked.due_ms()).min())
+        let mine = requests.iter().filter(|parked| parked.is_for(backend));
+        (backend.arrival(), mine.filter_map(|parked| parked.due_ms()).min())
     }
 
     /// Hands a request to its backend's agent. One that could do harm if it were done twice is handed over
     /// once: an agent that asks again may have lost our answer, or may have passed it on.
-    pub fn fetch(&self, backend: &str, id: &str, now_ms: u64) -> Option<Rc<Parked>> {
+    pub fn fetch(&self, backend: &Rc<Backend>, id: &str, now_ms: u64) -> Option<Rc<Parked>> {
         let parked = self.find(backend, id)?;
         match parked.fetched_ms.get() {
             None => parked.fetched_ms.set(Some(now_ms)),
@@ -228,7 +233,7 @@ impl Exchange {
     }
 
     /// A request that was fetched and waits for its answer.
-    pub fn fetched(&self, backend: &str, id: &str) -> Option<Rc<Parked>> {
+    pub fn fetched(&self, backend: &Rc<Backend>, id: &str) -> Option<Rc<Parked>> {
         self.find(backend, id).filter(|parked| parked.fetched_ms.get().is_some())
     }
 
@@ -237,25 +242,22 @@ impl Exchange {
         let mut requests = self.requests.borrow_mut();
         let before = requests.len();
         requests.retain(|other| !Rc::ptr_eq(other, parked));
-        if requests.len() < before {
+        if requests.len() < before && !parked.is_probe {
+            self.clients.set(self.clients.get().saturating_sub(1));
             self.bytes.set(self.bytes.get().saturating_sub(parked.wire.len()));
         }
     }
 
-    fn find(&self, backend: &str, id: &str) -> Option<Rc<Parked>> {
+    fn find(&self, backend: &Rc<Backend>, id: &str) -> Option<Rc<Parked>> {
         let requests = self.requests.borrow();
-        requests.iter().find(|parked| parked.id == id && parked.backend == backend).cloned()
-    }
-
-    fn backend(&self, id: &str) -> Option<&Backend> {
-        self.backends.iter().find(|backend| backend.id == id)
+        requests.iter().find(|parked| parked.id == id && parked.is_for(backend)).cloned()
     }
 }
 
-/// A client's place; dropped when it is answered, and when it leaves.
+/// The place of a request; dropped when it is answered, and when its client leaves.
 pub struct Ticket {
     exchange: Rc<Exchange>,
-    /// Its request.
+    /// The request.
     pub parked: Rc<Parked>,
 }
 
@@ -268,16 +270,13 @@ impl Drop for Ticket {
 /// An agent's place; dropped when it is answered, and when it leaves.
 pub struct Poll {
     exchange: Rc<Exchange>,
-    backend: String,
+    backend: Rc<Backend>,
     runtime: Rc<Runtime>,
 }
 
 impl Drop for Poll {
     fn drop(&mut self) {
         self.exchange.polls.set(self.exchange.polls.get().saturating_sub(1));
-        if let Some(backend) = self.exchange.backend(&self.backend) {
-            backend.polls.set(backend.polls.get().saturating_sub(1));
-            backend.seen_ms.set(self.runtime.host().now_ms());
-        }
+        self.backend.asked(self.runtime.host().now_ms());
     }
 }

@@ -1,5 +1,6 @@
 //! An example's folder under `envoy/examples/`, run by the very command of its README, on free ports.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ pub struct Example {
     pub process: Process,
     ports: Vec<(u16, u16)>,
     // Behind the process, so that it goes after it: what `run` writes is in here, and a killed one leaves it.
-    _temporary: tempfile::TempDir,
+    temporary: tempfile::TempDir,
 }
 
 impl Example {
@@ -43,7 +44,18 @@ impl Example {
             .envs(variables.iter().copied());
         let process = Process::start(name, &mut command, Arc::new(Journal::default()));
         process.wait_for_line("ready", 0, |line| line == "ready").await;
-        Self { process, ports, _temporary: temporary }
+        Self { process, ports, temporary }
+    }
+
+    /// The directory that `run` keeps what it writes in.
+    ///
+    /// # Panics
+    /// When there is not just one.
+    pub fn state(&self) -> PathBuf {
+        let entries = std::fs::read_dir(self.temporary.path()).expect("the temporary directory");
+        let entries: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        let [state] = &entries[..] else { panic!("which of {entries:?} is the run's?") };
+        state.clone()
     }
 
     /// The port in the place of one that the folder names.

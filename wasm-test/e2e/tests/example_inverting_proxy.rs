@@ -16,6 +16,14 @@ use tokio::task::JoinHandle;
 
 #[path = "example_inverting_proxy/agent.rs"]
 mod agent;
+#[path = "example_inverting_proxy/agents.rs"]
+mod agents;
+#[path = "example_inverting_proxy/backends.rs"]
+mod backends;
+#[path = "example_inverting_proxy/people.rs"]
+mod people;
+#[path = "example_inverting_proxy/sessions.rs"]
+mod sessions;
 
 use agent::{ADMIN, Agent, EDGE, PORTS, REQUEST_ID, SERVICES, counted, message, metadata};
 
@@ -202,15 +210,31 @@ async fn an_idle_question_ends_empty_after_thirty_seconds() {
 }
 
 #[tokio::test]
-async fn what_nobody_takes_ends_after_thirty_seconds() {
+async fn what_nobody_takes_or_answers_ends_after_thirty_seconds_and_without_an_agent_nobody_waits() {
     let (_example, edge, agent) = start().await;
     let begun = Instant::now();
-    let waiting = sent(edge, Request::get("/"));
-    let id = agent.next().await;
-    let response = waiting.await.unwrap();
-    assert!(begun.elapsed() > Duration::from_secs(29));
-    assert_eq!((response.status, response.headers.text(REFUSED).unwrap()), (504, "not_fetched".into()));
-    assert_eq!(response.headers.text(REQUEST_ID), Some(id));
+    let untaken = sent(edge, Request::get("/"));
+    let first = agent.next().await;
+    let unanswered = sent(edge, agent.known(Request::get("/desk")));
+    let second = agent.next().await;
+    assert_eq!(agent.fetch(&second).await.status, 200);
+    for (waiting, reason, id) in [(untaken, "not_fetched", first), (unanswered, "not_answered", second)] {
+        let response = waiting.await.unwrap();
+        assert!(begun.elapsed() > Duration::from_secs(29));
+        assert_eq!((response.status, response.headers.text(REFUSED).unwrap()), (504, reason.into()));
+        assert_eq!(response.headers.text(REQUEST_ID).as_ref(), Some(&id));
+        assert_eq!(agent.answer(&id, message("200 OK", b"late", "")).await.status, 404);
+    }
+    // The agent is waited for until it has not asked for a minute.
+    let response = loop {
+        let response = sent(edge, Request::get("/")).await.unwrap();
+        if response.status != 504 {
+            break response;
+        }
+    };
+    assert!(begun.elapsed() > Duration::from_secs(59));
+    assert_eq!((response.status, response.headers.text(REFUSED).unwrap()), (503, "no_agent".into()));
+    assert_eq!(response.headers.text("retry-after").as_deref(), Some("1"));
 }
 
 /// The example's Envoy configuration, started alone and beside it.
@@ -233,6 +257,9 @@ impl Alone {
             ("METADATA_BASE", services.clone()),
             ("AGENT_ACCOUNT", ACCOUNT.to_owned()),
             ("PROGRAM_ACCOUNT", ACCOUNT.to_owned()),
+            ("AGENT_ACCOUNTS", ACCOUNT.to_owned()),
+            ("ADMIN_ACCOUNTS", ACCOUNT.to_owned()),
+            ("WORK_ACCOUNTS", ACCOUNT.to_owned()),
             ("AGENT_CLIENT_ID", "100000000004235869161".to_owned()),
             ("TOKENINFO_URL", format!("{services}/tokeninfo")),
             ("TOKEN_ISSUER", services.clone()),
@@ -317,31 +344,38 @@ async fn each_deleted_line_closes_its_route() {
     const TABLE: &str = "/route_config/virtual_hosts/0/routes";
     let (example, ..) = start().await;
     let alone = Alone::of(&example);
-    let probes = ["/agent/pending", "/private/x", "/x"];
+    let probes = [
+        ("agent", "/agent/pending"),
+        ("registered-agents", "/registered/agent/pending"),
+        ("administrators", "/api/backends"),
+        ("work", "/work/x"),
+        ("private", "/private/x"),
+        ("desk", "/desk/x"),
+        ("everything", "/x"),
+    ];
     let mut deleted = 0;
     for (number, route) in alone.http(TABLE).iter().enumerate() {
-        let Some(probe) = ["agent", "private", "everything"].iter().position(|name| route["name"] == **name)
-        else {
-            continue;
-        };
+        let Some((name, path)) = probes.iter().find(|(name, _)| route["name"] == *name) else { continue };
         let mut routes = alone.http(TABLE).to_vec();
         routes[number]["typed_per_filter_config"] = json!({});
         let (_envoy, edge) = alone.start(&alone.changed(TABLE, routes), 1).await;
         let agent = Agent::of(&example, edge).await;
-        let response = match probe {
-            0 => agent.pending().await,
-            _ => edge.send(&agent.known(Request::get(probes[probe]))).await,
+        let response = match *name {
+            "agent" => agent.pending().await,
+            _ => edge.send(&agent.known(Request::get(path))).await,
         };
-        assert_eq!(response.status, 503, "{}", route["name"]);
+        assert_eq!(response.status, 503, "{name}");
         deleted += 1;
     }
-    assert_eq!(deleted, 3);
+    assert_eq!(deleted, probes.len());
 
     let filters = alone.http("/http_filters");
     assert_eq!(filters[0]["name"], "lockgate.guard");
     let (envoy, edge) = alone.start(&alone.changed("/http_filters", filters[1..].to_vec()), 1).await;
     let agent = Agent::of(&example, edge).await;
     assert_eq!(agent.pending().await.status, 503);
-    assert_eq!(edge.send(&agent.known(Request::get("/private/x"))).await.status, 503);
+    for probe in ["/private/x", "/work/x", "/api/backends", "/registered/agent/pending"] {
+        assert_eq!(edge.send(&agent.known(Request::get(probe))).await.status, 503, "{probe}");
+    }
     envoy.wait_for_line("it is logged", 0, |line| line.contains("reason=not_guarded")).await;
 }

@@ -17,19 +17,31 @@ pub(crate) const REQUEST_ID: &str = "X-Inverting-Proxy-Request-ID";
 /// Beyond the thirty seconds that an idle question waits.
 const POLL: Duration = Duration::from_secs(60);
 
-/// An agent of the backend `reports`.
+/// An agent of a backend.
 #[derive(Clone)]
 pub(crate) struct Agent {
     client: Client,
     token: String,
+    /// What its `--proxy` address ends with.
+    base: &'static str,
+    backend: String,
 }
 
 impl Agent {
-    /// One that brings an access token of the account that the example's metadata server has.
+    /// One of `reports`, that brings an access token of the account that the example's metadata server has.
     pub(crate) async fn of(example: &Example, edge: Client) -> Self {
         let answer = metadata(example, "token").await;
-        let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
-        Self { client: edge.with_deadline(POLL), token }
+        Self::new(edge, answer.json()["access_token"].as_str().expect("a token").to_owned())
+    }
+
+    /// One of `reports`, that brings this token.
+    pub(crate) fn new(edge: Client, token: String) -> Self {
+        Self { client: edge.with_deadline(POLL), token, base: "/", backend: "reports".to_owned() }
+    }
+
+    /// One of a registered backend.
+    pub(crate) fn registered(edge: Client, backend: &str, token: String) -> Self {
+        Self { client: edge.with_deadline(POLL), token, base: "/registered/", backend: backend.to_owned() }
     }
 
     /// One that brings another token.
@@ -43,8 +55,8 @@ impl Agent {
     }
 
     fn call(&self, method: &str, call: &str) -> Request {
-        self.known(Request::new(method, &format!("/agent/{call}")))
-            .header("X-Inverting-Proxy-Backend-ID", "reports")
+        self.known(Request::new(method, &format!("{}agent/{call}", self.base)))
+            .header("X-Inverting-Proxy-Backend-ID", &self.backend)
             .header("Accept-Encoding", "gzip")
             .header("User-Agent", "Go-http-client/1.1")
     }
@@ -53,12 +65,17 @@ impl Agent {
         self.client.send(&self.call("GET", "pending")).await
     }
 
+    /// Asks once.
+    pub(crate) async fn asks(&self) -> Vec<String> {
+        let pending = self.pending().await;
+        assert_eq!(pending.status, 200, "{}", pending.text());
+        serde_json::from_value(pending.json()).expect("a list of ids")
+    }
+
     /// Asks until there is a request.
     pub(crate) async fn next(&self) -> String {
         loop {
-            let pending = self.pending().await;
-            assert_eq!(pending.status, 200, "{}", pending.text());
-            let ids: Vec<String> = serde_json::from_value(pending.json()).expect("a list of ids");
+            let ids = self.asks().await;
             if let [id] = &ids[..] {
                 return id.clone();
             }
@@ -70,12 +87,29 @@ impl Agent {
         self.client.send(&self.call("GET", "request").header(REQUEST_ID, id)).await
     }
 
+    /// Hands the next request to a backend that answers so, and says what the request was.
+    pub(crate) async fn serve(&self, head: &str) -> String {
+        let id = self.next().await;
+        let request = self.fetch(&id).await.text();
+        assert_eq!(self.answer(&id, message(head, b"", "")).await.status, 200, "{head}");
+        request
+    }
+
     /// Brings an answer, in chunks as the original does, whose length it does not know.
     pub(crate) async fn answer(&self, id: &str, message: impl Into<Vec<u8>>) -> Response {
         let request =
             self.call("POST", "response").header(REQUEST_ID, id).header("Content-Type", "text/plain");
         self.client.send_chunked(&request.body(message), 32 * 1024).await
     }
+}
+
+/// A header of a request as the agent reads it; none where it is absent. It stands there once.
+pub(crate) fn field<'a>(request: &'a str, name: &str) -> Option<&'a str> {
+    let head = request.split("\r\n\r\n").next().unwrap_or_default();
+    let mut fields = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let first = fields.next();
+    assert_eq!(fields.next(), None, "{name} twice: {request}");
+    first
 }
 
 /// What the example's metadata server says of its account.
