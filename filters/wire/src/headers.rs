@@ -38,13 +38,13 @@ impl Headers {
 
     /// The first value of `name`. For decisions use [`Headers::single`].
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.named(name).next()
+        self.all(name).next()
     }
 
     /// The one value of `name`. "The first valid one wins" is how checks are bypassed, so a second
     /// one is an error.
     pub fn single(&self, name: &str) -> Result<Option<&[u8]>, Repeated> {
-        let mut values = self.named(name);
+        let mut values = self.all(name);
         let first = values.next();
         match values.next() {
             Some(_) => Err(Repeated),
@@ -65,7 +65,8 @@ impl Headers {
         self.spans.push(span);
     }
 
-    fn named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+    /// Every value of `name`, in order.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let fits = move |span: &&Span| span.name_bytes == name.len() && self.name(span) == name.as_bytes();
         self.spans.iter().filter(fits).map(|span| self.value(span))
     }
