@@ -263,6 +263,16 @@ async fn a_workload_without_a_token_is_told_so_and_goes_on_when_there_is_one_aga
     assert!(machines.example.process.log().matching(secret).is_empty());
 }
 
+#[tokio::test]
+async fn the_readmes_lines_say_what_they_say() {
+    let machines = Machines::start(60).await;
+    let (promised, printed) = machines.example.paste(2, &[]);
+    assert_eq!(printed[..promised.len()], promised);
+    assert_eq!(promised.len(), 5);
+    assert_eq!(printed[promised.len()].trim(), "HTTP/1.1 401 Unauthorized");
+    assert!(printed.iter().any(|line| line.ends_with("error=\"invalid_token\"")), "{printed:?}");
+}
+
 /// The example's door before a provider with TLS, whose certificate is from this authority.
 async fn behind_tls(provider: &OidcProvider, front: &TlsFront, authority: Option<&str>) -> Response {
     let mut builder = Stack::builder()
