@@ -67,8 +67,20 @@ impl Headers {
 
     /// Every value of `name`, in order.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let fits = move |span: &&Span| span.name_bytes == name.len() && self.name(span) == name.as_bytes();
-        self.spans.iter().filter(fits).map(|span| self.value(span))
+        let mut rest = self.spans.as_slice();
+        std::iter::from_fn(move || {
+            let span;
+            (span, rest) = self.next(name, rest)?;
+            Some(self.value(span))
+        })
+    }
+
+    /// Out of line, so that there is one of it for all who ask.
+    #[inline(never)]
+    fn next<'a>(&self, name: &str, spans: &'a [Span]) -> Option<(&'a Span, &'a [Span])> {
+        let fits = |span: &Span| span.name_bytes == name.len() && self.name(span) == name.as_bytes();
+        let at = spans.iter().position(fits)?;
+        spans.get(at..)?.split_first()
     }
 
     fn name(&self, span: &Span) -> &[u8] {

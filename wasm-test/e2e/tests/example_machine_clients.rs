@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lockgate_e2e::example::Example;
 use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::oidc_provider::{CLIENT_ID, CLIENT_SECRET, OidcProvider};
-use lockgate_e2e::relying_party::RelyingParty;
+use lockgate_e2e::relying_party::{RelyingParty, basic};
 use lockgate_e2e::tls_front::{TlsFront, certificate};
 use lockgate_e2e::url::Url;
 use lockgate_e2e::{Client, Request, Response, Stack, Upstream};
@@ -129,8 +129,11 @@ async fn each_machine_may_do_what_the_policies_say_and_its_token_is_read_once() 
     }
     assert!(calls.iter().any(|call| call["form"]["token"] == json!(shop)));
     assert_eq!(machines.upstream.requests().len(), 8, "what was refused went no further");
-    for token in [&shop, &reporting, &auditor, &stranger] {
-        assert!(machines.example.process.log().matching(|line| line.contains(&**token)).is_empty());
+    let basic = basic("lockgate", "of the door");
+    let credentials = basic.trim_start_matches("Basic ");
+    for secret in [&*shop, &reporting, &auditor, &stranger, "of the door", "of+the+door", credentials] {
+        let shown = machines.example.process.log().matching(|line| line.contains(secret));
+        assert!(shown.is_empty(), "a token or a secret is written down: {shown:?}");
     }
 }
 

@@ -168,6 +168,11 @@ async fn the_doors_own_token_is_renewed_once_for_all_who_need_it() {
     at_once(&stack, (1..41).map(new_token).collect(), 41, held).await;
     assert_eq!(issuer.count(Endpoint::Token), 2, "one renewal for forty");
     assert_eq!(issuer.count(Endpoint::Introspection), 41);
+    let own = issuer.calls_to(Endpoint::Introspection).into_iter().map(|call| call.request.headers);
+    for bearer in own.filter_map(|headers| headers.text("authorization")) {
+        let token = bearer.trim_start_matches("Bearer ");
+        assert!(token.len() > 12 && stack.gateway_log().matching(|line| line.contains(token)).is_empty());
+    }
 }
 
 #[tokio::test]
