@@ -161,6 +161,7 @@ mod tests {
         assert!(headers.iter().eq(pairs));
         assert_eq!((headers.first("b"), headers.first("c")), (Some(b"\xff\0".as_slice()), None));
         assert_eq!(headers.single("a"), Err(Repeated));
+        assert!(headers.all("a").eq([&b""[..], b"2"]) && headers.all("c").next().is_none());
         assert_eq!(headers.single("b"), Ok(Some(b"\xff\0".as_slice())));
         assert_eq!(Headers::from_serialized(Vec::new()), Headers::default());
     }
