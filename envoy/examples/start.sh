@@ -72,3 +72,11 @@ ready() {
     echo "${started[$ended]} ended" >&2
     exit 1
 }
+
+# Who listens there already would be taken for the example's own.
+for needed in $(sed -n 's/^ *answers \([0-9]*\)$/\1/p' "$0"); do
+    if (: < "/dev/tcp/127.0.0.1/$(port "$needed")") 2> /dev/null; then
+        echo "port $(port "$needed") is taken; another in its place: PORTS=\"$needed=1$needed\" make example-$(basename "$here")" >&2
+        exit 1
+    fi
+done

@@ -6,6 +6,7 @@ mod provider;
 
 use std::time::Duration;
 
+use lockgate_common::encoding::base64;
 use provider::{
     Browser, HOST, Provider, configuration, door, door_with, error, location, signed_in, tell_time,
 };
@@ -332,22 +333,50 @@ fn a_large_session_is_chunked_and_a_smaller_one_deletes_what_is_left_over() {
     assert!(browser.open(&gateway, "/_lockgate/token").text().contains("access-1"));
 }
 
+/// `COOKIE_SECRET` with these keys, newest first.
+fn cookie_secret(keys: &[u8]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| base64(&[*key; 32])).collect();
+    keys.join(",")
+}
+
 #[test]
 fn an_old_key_opens_until_it_is_removed() {
     let provider = Provider::new();
-    let secret = |keys: &[u8]| {
-        let keys: Vec<String> =
-            keys.iter().map(|key| lockgate_common::encoding::base64(&[*key; 32])).collect();
-        keys.join(",")
-    };
     let start = |keys: &[u8]| {
-        let gateway = provider::sealed_by(&provider, &configuration(), &secret(keys)).start().unwrap();
+        let gateway = provider::sealed_by(&provider, &configuration(), &cookie_secret(keys)).start().unwrap();
         tell_time(&provider, &gateway);
         gateway
     };
     let browser = signed_in(&start(&[1]), &provider);
     assert_eq!(status(&start(&[2, 1]), &browser), 200);
     assert_eq!(status(&start(&[2]), &browser), 401);
+}
+
+#[test]
+fn what_a_key_has_opened_is_closed_when_the_key_is_removed_from_secret_manager() {
+    let provider = Provider::new();
+    let keep = |keys: &[u8]| {
+        let secret = json!({"payload": {"data": base64(cookie_secret(keys).as_bytes())}});
+        let path = "/v1/projects/p/secrets/cookie/versions/latest:access";
+        provider.set(|state| _ = state.answers.insert(path, provider::ok(&secret)));
+    };
+    let token =
+        provider::ok(&json!({"access_token": "proxys-own", "expires_in": 3600, "token_type": "Bearer"}));
+    let metadata = "/computeMetadata/v1/instance/service-accounts/default/token";
+    provider.set(|state| _ = state.answers.insert(metadata, token));
+    provider.set(|state| state.tokens = json!({"expires_in": 7200}));
+    keep(&[1]);
+    let secret = "sm://projects/p/secrets/cookie/versions/latest";
+    let gateway = provider::sealed_by(&provider, &configuration(), secret).start().unwrap();
+    tell_time(&provider, &gateway);
+    let browser = signed_in(&gateway, &provider);
+    for (keys, expected) in [(&[2, 1][..], 200), (&[2], 401), (&[1], 200)] {
+        keep(keys);
+        // The secret is four minutes old then, and this request has it fetched behind itself.
+        wait(&gateway, &provider, 241);
+        status(&gateway, &browser);
+        assert_eq!([status(&gateway, &browser), status(&gateway, &browser)], [expected; 2], "{keys:?}");
+    }
 }
 
 #[test]

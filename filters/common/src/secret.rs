@@ -37,12 +37,17 @@ impl<T> Parsed<T> {
         Self { parse, last: RefCell::default() }
     }
 
+    /// What was made of this secret, if it is the last one.
+    pub fn known(&self, secret: &Rc<Secret>) -> Option<Rc<T>> {
+        let last = self.last.borrow();
+        let (known, parsed) = last.as_ref()?;
+        Rc::ptr_eq(known, secret).then(|| parsed.clone())
+    }
+
     /// What is made of this secret.
     pub fn of(&self, secret: &Rc<Secret>) -> Option<Rc<T>> {
-        if let Some((known, parsed)) = &*self.last.borrow()
-            && Rc::ptr_eq(known, secret)
-        {
-            return Some(parsed.clone());
+        if let Some(parsed) = self.known(secret) {
+            return Some(parsed);
         }
         let parsed = Rc::new((self.parse)(secret)?);
         self.last.replace(Some((secret.clone(), parsed.clone())));

@@ -1,13 +1,12 @@
 //! The filter's configuration as written → as used.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use lockgate_common::assertion::Assertions;
 use lockgate_common::config::{ConfigError, Fields};
 use lockgate_common::rules::Match;
 use lockgate_common::runtime::Runtime;
-use lockgate_common::secret::SecretSource;
+use lockgate_common::secret::{Parsed, SecretSource};
 use lockgate_common::services::Services;
 
 use crate::access::{self, Policies, RuleAccess};
@@ -81,7 +80,7 @@ pub fn door(document: &Fields<'_>, runtime: &Rc<Runtime>) -> Result<Rc<Door>, Co
         token_page,
         keeps_access_token: token_page || forwards,
         opened: Cache::new(MAX_OPENED, MAX_OPENED_BYTES),
-        keyring: RefCell::default(),
+        keyring: Parsed::by(Keyring::parse),
     }))
 }
 

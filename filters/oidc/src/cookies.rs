@@ -99,7 +99,7 @@ pub fn present(headers: &Headers, name: &str) -> usize {
 pub fn without(headers: &Headers, base: &str) -> Option<Vec<Vec<u8>>> {
     let mut found = false;
     let mut kept = Vec::new();
-    for value in values(headers) {
+    for value in headers.all("cookie") {
         match rest(value, base) {
             None if value.is_empty() => {}
             None => kept.push(value.to_vec()),
@@ -245,11 +245,7 @@ fn one<'a>(headers: &'a Headers, name: &[u8]) -> Result<Option<&'a [u8]>, Cookie
 /// Names and values, in order. RFC 6265, 5.4 has clients send them as `name=value; name=value`; HTTP/1.1
 /// clients that send several headers are understood too.
 fn cookies(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])> {
-    values(headers).flat_map(|value| value.split(|byte| *byte == b';')).filter_map(pair)
-}
-
-fn values(headers: &Headers) -> impl Iterator<Item = &[u8]> {
-    headers.iter().filter(|(name, _)| *name == "cookie").map(|(_, value)| value)
+    headers.all("cookie").flat_map(|value| value.split(|byte| *byte == b';')).filter_map(pair)
 }
 
 /// Name and value, without white space around either. None without `=`.

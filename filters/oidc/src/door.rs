@@ -1,6 +1,5 @@
 //! What every request's story uses: the door as configured, and what its worker remembers.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use lockgate_common::assertion::Assertions;
@@ -8,7 +7,7 @@ use lockgate_common::flow::Stream;
 use lockgate_common::http::Refusal;
 use lockgate_common::rules::Match;
 use lockgate_common::runtime::Runtime;
-use lockgate_common::secret::{Secret, SecretSource};
+use lockgate_common::secret::{Parsed, Secret, SecretSource};
 
 use crate::access::{Policies, RuleAccess};
 use crate::cache::Cache;
@@ -54,7 +53,7 @@ pub struct Door {
     /// Session cookies that were opened, by their bytes.
     pub opened: Cache<Opened>,
     /// The parsed form of the secret that is in force.
-    pub keyring: RefCell<Option<(Rc<Secret>, Rc<Keyring>)>>,
+    pub keyring: Parsed<Keyring>,
 }
 
 /// How long people stay signed in, and what seals it.
@@ -74,27 +73,21 @@ impl Door {
     pub async fn keyring(&self, deadline: u64) -> Result<Rc<Keyring>, Refusal> {
         let sessions = self.sessions.as_ref().ok_or(NO_SECRET)?;
         let secret = sessions.secret.value(deadline).await.map_err(|_| NO_SECRET)?;
-        self.parsed(secret).ok_or(NO_SECRET)
+        self.parsed(&secret).ok_or(NO_SECRET)
     }
 
     /// The keys as fetched after now, where the throttle allows; none where there is nothing newer.
     pub async fn newer_keyring(&self, deadline: u64) -> Option<Rc<Keyring>> {
         let secret = self.sessions.as_ref()?.secret.newer(deadline).await?;
-        self.parsed(secret)
+        self.parsed(&secret)
     }
 
-    /// A secret is parsed once. With another one, what the last one opened is forgotten: its keys may
-    /// have been removed.
-    fn parsed(&self, secret: Rc<Secret>) -> Option<Rc<Keyring>> {
-        if let Some((known, keyring)) = &*self.keyring.borrow()
-            && Rc::ptr_eq(known, &secret)
-        {
-            return Some(keyring.clone());
-        }
-        let keyring = Rc::new(Keyring::parse(&secret)?);
-        self.opened.clear();
-        self.keyring.replace(Some((secret, keyring.clone())));
-        Some(keyring)
+    /// With another secret, what the last one opened is forgotten: its keys may have been removed.
+    fn parsed(&self, secret: &Rc<Secret>) -> Option<Rc<Keyring>> {
+        self.keyring.known(secret).or_else(|| {
+            self.opened.clear();
+            self.keyring.of(secret)
+        })
     }
 
     /// A session's cookie value.

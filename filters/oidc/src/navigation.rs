@@ -13,7 +13,7 @@ const MAX_RETURN_BYTES: usize = 1_024;
 pub fn is_navigation(headers: &Headers, method: &str) -> bool {
     let present = |name| headers.first(name).is_some();
     let prefetch = |name| {
-        all(headers, name).any(|value| value.to_ascii_lowercase().windows(8).any(|word| word == b"prefetch"))
+        headers.all(name).any(|value| value.to_ascii_lowercase().windows(8).any(|word| word == b"prefetch"))
     };
     if !matches!(method, "GET" | "HEAD")
         || present("authorization")
@@ -58,14 +58,10 @@ pub fn return_path(text: &str) -> String {
     if plain && decoded(first) != b"_lockgate" { text.to_owned() } else { "/".to_owned() }
 }
 
-fn all<'a>(headers: &'a Headers, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    headers.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
-}
-
 /// Whether a media type is named in `accept` itself, not by `*/*`, and not with a weight of 0 (RFC
 /// 9110, 12.5.1), which says that it is unwanted.
 fn accepts(headers: &Headers, media_type: &str) -> bool {
-    all(headers, "accept").flat_map(|value| value.split(|byte| *byte == b',')).any(|range| {
+    headers.all("accept").flat_map(|value| value.split(|byte| *byte == b',')).any(|range| {
         let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let unwanted = |part: &[u8]| match part {
             [b'q' | b'Q', b'=', weight @ ..] => weight.iter().all(|byte| matches!(byte, b'0' | b'.')),

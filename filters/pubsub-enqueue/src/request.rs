@@ -54,7 +54,7 @@ pub fn stored_headers<'a>(rule: &HeaderRule, headers: &'a Headers) -> Vec<Header
 
 /// Whether the request has been played back from a log before.
 pub fn is_loop(headers: &Headers) -> bool {
-    headers.iter().filter(|(name, _)| *name == "cdn-loop").any(|(_, value)| {
+    headers.all("cdn-loop").any(|value| {
         value.split(|byte| *byte == b',').any(|entry| {
             let id = entry.split(|byte| *byte == b';').next().unwrap_or_default();
             id.trim_ascii().eq_ignore_ascii_case(LOOP_TOKEN.as_bytes())

@@ -38,13 +38,13 @@ impl Headers {
 
     /// The first value of `name`. For decisions use [`Headers::single`].
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.named(name).next()
+        self.all(name).next()
     }
 
     /// The one value of `name`. "The first valid one wins" is how checks are bypassed, so a second
     /// one is an error.
     pub fn single(&self, name: &str) -> Result<Option<&[u8]>, Repeated> {
-        let mut values = self.named(name);
+        let mut values = self.all(name);
         let first = values.next();
         match values.next() {
             Some(_) => Err(Repeated),
@@ -65,9 +65,22 @@ impl Headers {
         self.spans.push(span);
     }
 
-    fn named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let fits = move |span: &&Span| span.name_bytes == name.len() && self.name(span) == name.as_bytes();
-        self.spans.iter().filter(fits).map(|span| self.value(span))
+    /// Every value of `name`, in order.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.spans.as_slice();
+        std::iter::from_fn(move || {
+            let span;
+            (span, rest) = self.next(name, rest)?;
+            Some(self.value(span))
+        })
+    }
+
+    /// Out of line, so that there is one of it for all who ask.
+    #[inline(never)]
+    fn next<'a>(&self, name: &str, spans: &'a [Span]) -> Option<(&'a Span, &'a [Span])> {
+        let fits = |span: &Span| span.name_bytes == name.len() && self.name(span) == name.as_bytes();
+        let at = spans.iter().position(fits)?;
+        spans.get(at..)?.split_first()
     }
 
     fn name(&self, span: &Span) -> &[u8] {
@@ -148,6 +161,7 @@ mod tests {
         assert!(headers.iter().eq(pairs));
         assert_eq!((headers.first("b"), headers.first("c")), (Some(b"\xff\0".as_slice()), None));
         assert_eq!(headers.single("a"), Err(Repeated));
+        assert!(headers.all("a").eq([&b""[..], b"2"]) && headers.all("c").next().is_none());
         assert_eq!(headers.single("b"), Ok(Some(b"\xff\0".as_slice())));
         assert_eq!(Headers::from_serialized(Vec::new()), Headers::default());
     }

@@ -113,9 +113,8 @@ async fn it_is_for_this_machine_and_for_reading() {
     assert_eq!(example.process.log().since(since).iter().filter(asked).count(), 1, "the last alone");
 }
 
-/// A metadata server and token endpoint of the test's own: its every token is good for 2 s, so that the
-/// sidecar uses it for one.
-fn short_lived(google: &Upstream, example: &Example, state: &Path) {
+/// A metadata server and token endpoint of the test's own, whose every token is good for so many seconds.
+fn gives_tokens(google: &Upstream, example: &Example, state: &Path, seconds: i64) {
     let issuer = format!("http://127.0.0.1:{}", example.port(GOOGLE));
     let audience = audience(example);
     let signer = Signer::load(&state.join("google")).unwrap();
@@ -124,7 +123,7 @@ fn short_lived(google: &Upstream, example: &Example, state: &Path) {
         let now = i64::try_from(now).unwrap();
         let account = "lockgate@lockgate-local.iam.gserviceaccount.com";
         let mut claims = id_token_claims(&issuer, &audience, account, now);
-        claims.insert("exp".to_owned(), (now + 2).into());
+        claims.insert("exp".to_owned(), (now + seconds).into());
         let token = signer.sign_id_token(&claims).unwrap();
         Some(if request.path() == "/token" {
             Answer::with_body(200, "application/json", &json!({"id_token": token}).to_string())
@@ -152,7 +151,8 @@ async fn outlive_a_token(mode: &str) -> (Example, Vec<Recorded>) {
         ("TOKEN_URI", &token_uri),
     ];
     let example = Example::start_with("identity-sidecar", &PORTS, &variables).await;
-    short_lived(&google, &example, state.path());
+    // The sidecar uses each for a second.
+    gives_tokens(&google, &example, state.path(), 2);
 
     // The third file is asked for so late that the token of those before it is over at the service too.
     let sidecar = ([127, 0, 0, 1], example.port(SIDECAR)).into();
@@ -169,7 +169,8 @@ async fn outlive_a_token(mode: &str) -> (Example, Vec<Recorded>) {
         calls.iter().map(|call| call.answer.as_ref().map(|answer| answer.status)).collect();
     assert!(statuses.len() >= 4 && statuses.iter().all(|status| *status == Some(200)), "{statuses:?}");
     let asked = google.requests().since(0);
-    assert!(asked.len() >= 2, "one token was used for all");
+    let tokens = asked.len();
+    assert!((2..statuses.len()).contains(&tokens), "{tokens} tokens for {} requests", statuses.len());
     (example, asked)
 }
 
@@ -220,11 +221,23 @@ async fn without_a_token_nothing_is_sent() {
 
 #[tokio::test]
 async fn a_key_does_where_there_is_no_metadata_server() {
-    let metadata = Upstream::on_free_port();
-    let variables = [("IDENTITY", "key"), ("METADATA_BASE", &metadata.url())];
+    let state = tempfile::tempdir().unwrap();
+    let (metadata, google) = (Upstream::on_free_port(), Upstream::on_free_port());
+    let (directory, token_uri) = (state.path().display().to_string(), format!("{}/token", google.url()));
+    let variables = [
+        ("IDENTITY", "key"),
+        ("STATE_DIR", &*directory),
+        ("METADATA_BASE", &metadata.url()),
+        ("TOKEN_URI", &token_uri),
+    ];
     let example = Example::start_with("identity-sidecar", &PORTS, &variables).await;
-    assert_builds(&format!("http://localhost:{}", example.port(SIDECAR))).await;
+    gives_tokens(&google, &example, state.path(), 3600);
+    let proxy = format!("http://localhost:{}", example.port(SIDECAR));
+    for _ in 0..2 {
+        assert_builds(&proxy).await;
+    }
     assert!(metadata.requests().is_empty(), "the metadata server was asked");
+    assert_eq!(google.requests().len(), 1, "one exchange for all files of both builds");
     let log = example.process.log().since(0).join("\n");
     assert!(!log.contains("PRIVATE KEY") && !log.contains("eyJ"), "no key and no token is written down");
 }

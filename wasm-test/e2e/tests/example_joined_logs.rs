@@ -2,12 +2,14 @@
 //! what is stored, and no line that nobody wants.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use lockgate_e2e::example::Example;
 use lockgate_e2e::journal::PATIENCE;
+use lockgate_e2e::ports::free_port;
 use lockgate_e2e::pubsub::{Message, Pubsub};
 use lockgate_e2e::stack::workspace;
-use lockgate_e2e::{Client, Request};
+use lockgate_e2e::{Client, Process, Request, Upstream};
 use serde_json::{Value, json};
 
 const PROXY: u16 = 8080;
@@ -204,6 +206,21 @@ async fn polls_and_probes_have_no_line_until_they_fail_and_a_line_is_whole() {
     assert_eq!(names(&last), all);
     let all = ["latency", "protocol", "requestMethod", "requestSize", "requestUrl", "responseSize", "status"];
     assert_eq!(names(&last["httpRequest"]), all);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_stops_the_start_and_is_named() {
+    let other = Upstream::on_free_port();
+    let taken = other.address().port();
+    let mut command = Command::new(workspace().join("envoy/examples/joined-logs/run"));
+    command
+        .env("PORTS", format!("8080={taken} 9901={} 8085={} 8090={}", free_port(), free_port(), free_port()));
+    let refused = Process::start("joined-logs", &mut command, Arc::default());
+    assert!(!refused.wait_exit(PATIENCE).await.success());
+    let said =
+        format!("port {taken} is taken; another in its place: PORTS=\"8080=18080\" make example-joined-logs");
+    let log = refused.log().since(0);
+    assert!(log[0] == said && !log.contains(&"ready".to_owned()), "{log:?}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lockgate_e2e::example::Example;
 use lockgate_e2e::journal::PATIENCE;
 use lockgate_e2e::oidc_provider::{CLIENT_ID, CLIENT_SECRET, OidcProvider};
-use lockgate_e2e::relying_party::RelyingParty;
+use lockgate_e2e::relying_party::{RelyingParty, basic};
 use lockgate_e2e::tls_front::{TlsFront, certificate};
 use lockgate_e2e::url::Url;
 use lockgate_e2e::{Client, Request, Response, Stack, Upstream};
@@ -129,8 +129,11 @@ async fn each_machine_may_do_what_the_policies_say_and_its_token_is_read_once() 
     }
     assert!(calls.iter().any(|call| call["form"]["token"] == json!(shop)));
     assert_eq!(machines.upstream.requests().len(), 8, "what was refused went no further");
-    for token in [&shop, &reporting, &auditor, &stranger] {
-        assert!(machines.example.process.log().matching(|line| line.contains(&**token)).is_empty());
+    let basic = basic("lockgate", "of the door");
+    let credentials = basic.trim_start_matches("Basic ");
+    for secret in [&*shop, &reporting, &auditor, &stranger, "of the door", "of+the+door", credentials] {
+        let shown = machines.example.process.log().matching(|line| line.contains(secret));
+        assert!(shown.is_empty(), "a token or a secret is written down: {shown:?}");
     }
 }
 
@@ -261,6 +264,16 @@ async fn a_workload_without_a_token_is_told_so_and_goes_on_when_there_is_one_aga
     until(200).await;
     let secret = |line: &String| line.contains("of+the") || line.contains("of%2Bthe");
     assert!(machines.example.process.log().matching(secret).is_empty());
+}
+
+#[tokio::test]
+async fn the_readmes_lines_say_what_they_say() {
+    let machines = Machines::start(60).await;
+    let (promised, printed) = machines.example.paste(2, &[]);
+    assert_eq!(printed[..promised.len()], promised);
+    assert_eq!(promised.len(), 5);
+    assert_eq!(printed[promised.len()].trim(), "HTTP/1.1 401 Unauthorized");
+    assert!(printed.iter().any(|line| line.ends_with("error=\"invalid_token\"")), "{printed:?}");
 }
 
 /// The example's door before a provider with TLS, whose certificate is from this authority.

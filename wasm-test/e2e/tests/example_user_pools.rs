@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lockgate_e2e::admin::Admin;
+use lockgate_e2e::browser::{Browser, Landing, Tab};
 use lockgate_e2e::example::Example;
 use lockgate_e2e::oidc_login::sign_in;
 use lockgate_e2e::stack::workspace;
@@ -28,17 +31,18 @@ struct Pool {
 
 async fn pool() -> &'static Pool {
     static POOL: OnceCell<Pool> = OnceCell::const_new();
-    POOL.get_or_init(async || {
+    POOL.get_or_init(Pool::start).await
+}
+
+impl Pool {
+    async fn start() -> Self {
         let example = Example::start("user-pools", &[8080, 9901, 8085, 8090, 5005, 9400]).await;
         let line = example.process.wait_for_line("variables", 0, |line| line.starts_with("  export ")).await;
         let pairs = line.trim().split(' ').skip(1).map(|pair| pair.split_once('=').expect("a pair"));
         let variables = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Pool { example, variables }
-    })
-    .await
-}
+        Self { example, variables }
+    }
 
-impl Pool {
     fn client(&self) -> Client {
         Client::new(at(self.example.port(8080)))
     }
@@ -67,6 +71,12 @@ impl Pool {
         assert!(line.contains(&format!("refused reason={reason} status={status} ")), "{what}: {line}");
     }
 
+    /// What the consumer of sign-in events says of people, once it has said so much.
+    async fn heard(&self, count: usize) -> Vec<String> {
+        let is_heard = |line: &String| line.starts_with("new user ") || line.starts_with("known user ");
+        self.example.process.log().wait_for("events", count, is_heard).await
+    }
+
     /// How often the pool was asked for its keys.
     fn key_fetches(&self) -> u64 {
         self.example.process.log().matching(|line| line.contains(KEYS)).len() as u64
@@ -75,6 +85,12 @@ impl Pool {
 
 fn at(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// What a token says, its signature unchecked.
+fn claims(token: &str) -> Value {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64url");
+    serde_json::from_slice(&payload).expect("JSON")
 }
 
 fn python() -> PathBuf {
@@ -114,8 +130,14 @@ async fn the_pools_groups_decide_and_its_id_tokens_open_nothing() {
                 _ => assert_eq!(answer.status, status, "{what}: {}", answer.text()),
             }
         }
-        let answer = pool.ask("/hello", &pool.token(email, "IdToken")).await;
-        pool.assert_refused(&answer, 401, "token_audience", email).await;
+        let has_claim = claims(&token).get("cognito:groups").is_some();
+        assert_eq!(has_claim, email != "dave@example.com", "who is in no group has no claim: {email}");
+        let id_token = pool.token(email, "IdToken");
+        pool.assert_refused(&pool.ask("/hello", &id_token).await, 401, "token_audience", email).await;
+        for token in [token, id_token] {
+            let shown = pool.example.process.log().matching(|line| line.contains(&token));
+            assert!(shown.is_empty(), "{email}'s token is written down: {shown:?}");
+        }
     }
     for (path, status) in [("/world", 200), ("/hello", 401), ("/users", 401), ("/elsewhere", 401)] {
         assert_eq!(pool.client().send(&Request::get(path)).await.status, status, "{path}");
@@ -191,7 +213,8 @@ async fn keys_are_fetched_once_a_worker_and_for_unknown_ones_at_a_bounded_rate()
         assert!(began.elapsed() < 3 * INTERVAL, "an unknown key is never asked for");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    for token in flood.take(100) {
+    // So many that a second fetch would be seen.
+    for token in flood.take(1_000) {
         assert_eq!(pool.ask("/hello", token.as_str().unwrap()).await.status, 401);
     }
     let fetched = pool.key_fetches() - before;
@@ -234,17 +257,12 @@ async fn a_page_of_the_named_origin_may_call_and_no_other() {
 async fn whoever_keeps_accounts_hears_of_each_person_once_as_new() {
     let pool = pool().await;
     let page = format!("http://127.0.0.1:{}/hello", pool.example.port(8080));
-    let heard = |line: &str| line.starts_with("new user ") || line.starts_with("known user ");
-    let count = async |number: usize| {
-        let log = pool.example.process.log();
-        log.wait_for("events", number, |line| heard(line)).await
-    };
     let mut said = Vec::new();
     for (number, email) in [ALICE, "bob@example.com", ALICE, "carol@example.com", ALICE].iter().enumerate() {
         let page = sign_in(&mut UserAgent::new(), &page, email).await;
         let expected = if *email == "carol@example.com" { 403 } else { 200 };
         assert_eq!(page.response.status, expected, "{email}: {}", page.response.text());
-        said = count(number + 1).await;
+        said = pool.heard(number + 1).await;
     }
     let expected =
         ["new user alice", "new user bob", "known user alice", "new user carol", "known user alice"]
@@ -252,24 +270,53 @@ async fn whoever_keeps_accounts_hears_of_each_person_once_as_new() {
     assert_eq!(said, expected);
 }
 
+/// Presses a button of the sign-in page, as the README says.
+async fn chosen(tab: &Tab<'_>, email: &str) -> Landing {
+    tab.follow(&format!("button[value='{email}']")).await
+}
+
+#[tokio::test]
+async fn in_a_browser_the_groups_decide_and_each_sign_in_is_told_once() {
+    let (pool, browser) = (Pool::start().await, Browser::start().await);
+    let site = format!("http://127.0.0.1:{}", pool.example.port(8080));
+    let page = format!("http://127.0.0.1:{}/oauth2/authorize", pool.example.port(9400));
+    let at = |path: &str, status| Landing { url: format!("{site}{path}"), status };
+
+    let (alice, carol) = (browser.context().await, browser.context().await);
+    let tab = alice.tab().await;
+    assert!(tab.goto(&at("/hello?a=1&b=2", 200).url).await.url.starts_with(&page));
+    assert_eq!(chosen(&tab, ALICE).await, at("/hello?a=1&b=2", 200));
+    assert_eq!(tab.text("body").await.trim(), "The demonstration upstream has it.");
+    assert_eq!(tab.goto(&at("/users", 403).url).await, at("/users", 403), "she is in another group");
+    assert_eq!(tab.text("h1").await, "Not allowed");
+    assert_eq!(pool.heard(1).await, ["new user alice@example.com"]);
+
+    // Somebody of a group that may do nothing.
+    let stranger = carol.tab().await;
+    assert_eq!(stranger.goto(&at("/world", 200).url).await.status, 200, "open to everybody");
+    assert!(stranger.goto(&at("/hello", 403).url).await.url.starts_with(&page));
+    assert_eq!(chosen(&stranger, "carol@example.com").await, at("/hello", 403));
+    assert_eq!(stranger.text("h1").await, "Not allowed");
+    assert!(stranger.text("main").await.contains("Sign in as somebody else"));
+    assert_eq!(pool.heard(2).await.pop().unwrap(), "new user carol@example.com");
+
+    tab.goto(&format!("{site}/_lockgate/sign-out")).await;
+    assert!(tab.text("main").await.contains("You are signed in as alice@example.com."));
+    assert_eq!(tab.follow("form button").await.status, 200);
+    assert_eq!(tab.text("h1").await, "Signed out");
+    assert!(tab.goto(&at("/hello", 200).url).await.url.starts_with(&page), "she is nobody again");
+    assert_eq!(chosen(&tab, ALICE).await, at("/hello", 200));
+    let said =
+        ["new user alice", "new user carol", "known user alice"].map(|line| format!("{line}@example.com"));
+    assert_eq!(pool.heard(3).await, said);
+}
+
 #[tokio::test]
 async fn the_readmes_lines_say_what_they_say() {
     let pool = pool().await;
-    let readme = std::fs::read_to_string(workspace().join("envoy/examples/user-pools/README.md")).unwrap();
-    let block =
-        readme.split("```sh\n").nth(2).and_then(|rest| rest.split("\n```").next()).expect("lines to paste");
-    let comments = block.lines().filter_map(|line| Some(line.rsplit_once("    # ")?.1));
-    let expected: Vec<&str> = comments.filter_map(|comment| Some(comment.split_once(':')?.0)).collect();
-    let lines = block.replace("8080", &pool.example.port(8080).to_string());
-    let mut command = Command::new("bash");
-    command.args(["-euc", &lines]).current_dir(workspace()).envs(pool.variables.iter().cloned());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let statuses: Vec<&str> = text.lines().take(expected.len()).collect();
-    assert_eq!(statuses, expected);
-    assert!(
-        expected.len() == 8 && text.contains("access-control-allow-origin: https://app.example.com"),
-        "{text}"
-    );
+    let (promised, printed) = pool.example.paste(2, &pool.variables);
+    assert_eq!(printed[..promised.len()], promised);
+    assert_eq!(promised.len(), 8);
+    let granted = "access-control-allow-origin: https://app.example.com";
+    assert!(printed.iter().any(|line| line.trim() == granted), "{printed:?}");
 }

@@ -60,4 +60,7 @@ async fn what_zapier_sends_is_acknowledged_while_the_upstream_is_away_and_arrive
         Some(json!({"name": "order-paid", "variables": {"order": text("4711"), "customer": text("Zoë")}}))
     );
     assert_eq!(body("tick"), Some(json!({"name": "tick", "variables": {}})));
+    // What was refused with the old token, and sent again with the new one.
+    let again = requests.iter().map(|request| request.json()).find(|body| names(body).starts_with("again-"));
+    assert_eq!(again.unwrap()["variables"], json!({"attempt": text("second")}));
 }

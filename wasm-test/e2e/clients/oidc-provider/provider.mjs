@@ -12,7 +12,7 @@
 //   token_claims   names of an account's claims that stand in access tokens, too
 // It prints `{"ready": <port>, "control": <port>}`; control.mjs says what the second is for.
 
-import { generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 
 import Provider, { errors } from 'oidc-provider';
 import MemoryAdapter from 'oidc-provider/lib/adapters/memory_adapter.js';
@@ -29,9 +29,15 @@ const store = new Store();
 const accounts = new Map(Object.entries(settings.accounts));
 
 function newKeys() {
+  // Not exported from the very object that was generated: Node 20 holds that one's lock meanwhile, and waits for
+  // itself for ever if it collects the generator's garbage just then.
+  const encoding = {
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+  };
   const jwk = (type, options, alg) => {
-    const { privateKey } = generateKeyPairSync(type, options);
-    return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig' };
+    const { privateKey } = generateKeyPairSync(type, { ...options, ...encoding });
+    return { ...createPrivateKey(privateKey).export({ format: 'jwk' }), alg, use: 'sig' };
   };
   return [jwk('rsa', { modulusLength: 2048 }, 'RS256'), jwk('ec', { namedCurve: 'P-256' }, 'ES256')];
 }

@@ -93,8 +93,10 @@ async fn an_expired_token_is_refused_so_that_zapier_fetches_another() {
     let google = HostileProvider::start();
     let stack = zapiers_door(&google).await;
     google.behave(|manners| manners.access_lifetime = Duration::from_secs(2));
+    let asked = Instant::now();
     let token = google.access_token(&person("zoe"));
-    let end = Instant::now() + Duration::from_secs(3);
+    // Its end is in whole seconds.
+    let end = asked + Duration::from_secs(1)..Instant::now() + Duration::from_secs(3);
     assert_eq!(ask(&stack, "/until", &token).await.status, 200);
     passes_until(&stack, &token, end).await;
     google.behave(|manners| manners.access_lifetime = Duration::from_secs(3600));
