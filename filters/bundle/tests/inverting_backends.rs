@@ -647,3 +647,18 @@ fn a_probe_takes_no_clients_place() {
     assert!(gateway.metrics().counter("lockgate.inverting_proxy.probe_failed") > 2);
     assert_eq!(refused(&gateway.send(of(EVA, Request::get("/")))), (503, "busy"), "which is taken");
 }
+
+#[test]
+fn looking_at_a_backend_costs_the_same_every_time() {
+    let gateway = checked();
+    let intervals = |count: u64| {
+        let before = gateway.host_calls();
+        for _ in 0..count {
+            probed(&gateway, "fixed", "200 OK");
+            gateway.advance(Duration::from_secs(9));
+        }
+        gateway.host_calls().since(&before).of("proxy_dequeue_shared_queue")
+    };
+    let (first, rest) = (intervals(2), intervals(20));
+    assert!((1..20).contains(&first) && rest <= 20 * first, "woken {first} times, then {rest}");
+}

@@ -108,23 +108,32 @@ pub fn watch(exchange: &Rc<Exchange>, backend: &Rc<Backend>, anew: bool, runtime
     if anew {
         health.forget(runtime);
     }
-    if health.watched.replace(true) {
-        return;
+    if !health.watched.replace(true) {
+        look(exchange.clone(), backend.clone(), runtime);
     }
-    let (exchange, backend, of) = (exchange.clone(), backend.clone(), runtime.clone());
+}
+
+/// Looks once, and again at the end of the interval. Each time is a task of its own, since the runtime wakes a task at
+/// each deadline that it has ever waited for.
+fn look(exchange: Rc<Exchange>, backend: Rc<Backend>, runtime: &Rc<Runtime>) {
+    let of = runtime.clone();
     runtime.spawn(Box::pin(async move {
         let Some(health) = &backend.health else { return };
-        while backend.has_agent(of.host().now_ms()) {
-            let begun = of.host().now_ms();
-            let well = is_well(&exchange, &backend, &health.check, &of).await;
-            of.count(&[if well { "probe_passed" } else { "probe_failed" }]);
-            if health.note(well) {
-                tell(&of, &backend.id, well);
-            }
-            let now = health.now.borrow().clone();
-            now.wait(&of, begun + health.check.interval_ms).await;
+        let begun = of.host().now_ms();
+        if !backend.has_agent(begun) {
+            health.watched.set(false);
+            return;
         }
-        health.watched.set(false);
+        let well = is_well(&exchange, &backend, &health.check, &of).await;
+        of.count(&[if well { "probe_passed" } else { "probe_failed" }]);
+        if health.note(well) {
+            tell(&of, &backend.id, well);
+        }
+        // An event keeps whoever waited for it until it happens, which this one may never.
+        let now = Event::default();
+        health.now.replace(now.clone());
+        now.wait(&of, begun + health.check.interval_ms).await;
+        look(exchange, backend.clone(), &of);
     }));
 }
 
