@@ -1,4 +1,5 @@
-//! What every request meets first, be it a client's, an agent's or an administrator's: its rule, the guard's mark, this worker's lease.
+//! What every request meets first, be it a client's, an agent's or an administrator's: its rule, the guard's mark,
+//! this worker's lease.
 
 use std::rc::Rc;
 
