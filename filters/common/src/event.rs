@@ -14,6 +14,18 @@ struct EventState<T> {
     waiters: Vec<Owner>,
 }
 
+impl<T> EventState<T> {
+    /// What may never happen keeps nobody who has left, and a task once.
+    fn enter(&mut self, waiter: Owner) {
+        if self.waiters.len() == self.waiters.capacity() {
+            self.waiters.retain(Owner::is_waiting);
+        }
+        if !self.waiters.iter().any(|other| other.is_task(&waiter)) {
+            self.waiters.push(waiter);
+        }
+    }
+}
+
 impl<T> Clone for Event<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -60,7 +72,7 @@ impl<T: Clone> Event<T> {
                 return Poll::Ready(None);
             }
             if let Some(owner) = runtime.polled() {
-                self.0.borrow_mut().waiters.push(owner.clone());
+                self.0.borrow_mut().enter(owner.clone());
                 runtime.arm(deadline, owner);
             }
             Poll::Pending

@@ -327,9 +327,14 @@ impl Runtime {
         self.waiting.set(if begins { waiting + 1 } else { waiting.saturating_sub(1) });
     }
 
-    /// Has the owner polled when `deadline` has passed.
+    /// Has the owner polled when `deadline` has passed. A task may live for ever: woken by a deadline of an earlier wait,
+    /// it must not be entered again for this one, or it is woken twice as often from wait to wait.
     pub(crate) fn arm(&self, deadline: u64, owner: Owner) {
-        self.deadlines.borrow_mut().push((deadline, owner));
+        let mut deadlines = self.deadlines.borrow_mut();
+        if !deadlines.iter().any(|(other, task)| *other == deadline && task.is_task(&owner)) {
+            deadlines.push((deadline, owner));
+        }
+        drop(deadlines);
         if !self.ticking.replace(true) {
             self.host.set_tick(TICK_MS);
         }
@@ -353,10 +358,15 @@ impl Drop for Counted<'_> {
 }
 
 impl Owner {
-    fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         match self {
             Owner::Stream(flow) => flow.upgrade().is_some_and(|flow| flow.is_waiting()),
             Owner::Task(task) => task.0.borrow().is_some(),
         }
+    }
+
+    /// Whether both are the same task.
+    pub(crate) fn is_task(&self, other: &Self) -> bool {
+        matches!((self, other), (Owner::Task(one), Owner::Task(other)) if Rc::ptr_eq(one, other))
     }
 }

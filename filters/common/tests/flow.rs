@@ -2,8 +2,10 @@
 
 mod scripted;
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use lockgate_common::event::Event;
 use lockgate_common::fetch::{FetchError, Fetched, Shared};
 use lockgate_common::flow::{Filter, Flow, Step, Stream, Verdict};
 use lockgate_common::http::{Headers, Refusal, Reply};
@@ -316,4 +318,37 @@ fn an_answer_may_be_changed_as_it_comes_back_and_not_before() {
     assert_eq!(flow.on_response_headers(), Step::Continue);
     assert_eq!(bench.host.response.borrow().first(":status"), Some(b"418".as_slice()));
     assert_eq!(bench.host.endings(), []);
+}
+
+/// A wait that ends early leaves its deadline behind, which wakes the task in the middle of its next wait.
+#[test]
+fn a_task_that_lives_for_ever_is_woken_as_often_in_its_hundredth_wait_as_in_its_first() {
+    let bench = Bench::new();
+    let (arrival, polls) = (Rc::new(RefCell::new(Event::<()>::default())), Rc::new(Cell::new(0)));
+    let (runtime, next, polled) = (bench.runtime.clone(), arrival.clone(), polls.clone());
+    let mut story: Story<()> = Box::pin(async move {
+        loop {
+            let until = runtime.host().now_ms() + 1_000;
+            let event = next.borrow().clone();
+            event.wait(&runtime, until).await;
+            runtime.sleep(until).await;
+        }
+    });
+    bench.runtime.spawn(Box::pin(std::future::poll_fn(move |context| {
+        polled.set(polled.get() + 1);
+        story.as_mut().poll(context)
+    })));
+    bench.wake();
+    let turns = |count: u32| {
+        let before = polls.get();
+        for _ in 0..count {
+            arrival.take().settle(&bench.runtime, ());
+            bench.wake();
+            bench.host.advance(1_000);
+            bench.runtime.on_tick();
+        }
+        polls.get() - before
+    };
+    let first = turns(1);
+    assert!(first > 1 && turns(100) <= 100 * first, "{first} times, then {}", polls.get());
 }
