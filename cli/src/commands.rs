@@ -94,7 +94,8 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Render { parts, check, .. } => {
-            let (_, yaml) = rendered(&parts, &environment)?;
+            let config = config::load(&parts.source(), &environment)?;
+            let yaml = render::bootstrap(&config, &parts.modules())?;
             if check {
                 validate(&parts, &yaml)?;
             }
@@ -103,14 +104,14 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
         }
         Command::Run { parts, state_dir, concurrency, log_level } => {
             let signals = run::Signals::catch()?;
-            let (config, yaml) = rendered(&parts, &environment)?;
+            let config = config::load(&parts.source(), &environment)?;
             if let Some(warning) = config.warning() {
                 say(Severity::Warning, &warning);
             }
-            let precompiled = precompiled(&parts, &config)?;
-            let bootstrap = run::Bootstrap { yaml, precompiled };
-            let launch = run::Launch { envoy: parts.envoy, state_dir, concurrency, log_level };
-            Ok(run::run(&config, &bootstrap, &launch, signals).await?)
+            let (modules, precompiled) = (parts.modules(), precompiled(&parts, &config));
+            let launch =
+                run::Launch { envoy: parts.envoy, modules, precompiled, state_dir, concurrency, log_level };
+            Ok(run::run(&config, &launch, signals).await?)
         }
         Command::Local { listen, state_dir } => {
             local::serve(listen, state_dir).await?;
@@ -154,19 +155,12 @@ pub async fn execute(command: Command) -> Result<ExitCode, Error> {
     }
 }
 
-fn rendered(parts: &Parts, environment: &Environment) -> Result<(Config, String), Error> {
-    let config = config::load(&parts.source(), environment)?;
-    let yaml = render::bootstrap(&config, &parts.modules())?;
-    Ok((config, yaml))
-}
-
-/// The same with modules that were compiled before, where they are for this machine.
-fn precompiled(parts: &Parts, config: &Config) -> Result<Option<String>, Error> {
+/// The modules as they were compiled before, where that is for this machine.
+fn precompiled(parts: &Parts, config: &Config) -> Option<render::Modules> {
     let modules = parts.modules();
     let used = render::modules_loaded(config, &modules);
-    let directory = precompile::fitting(&parts.modules, &parts.envoy, &used);
-    let yaml = directory.map(|directory| render::bootstrap(config, &modules.precompiled(&directory)));
-    Ok(yaml.transpose()?)
+    let directory = precompile::fitting(&parts.modules, &parts.envoy, &used)?;
+    Some(modules.precompiled(&directory))
 }
 
 /// Envoy's messages go to standard error, so that standard output stays the configuration.

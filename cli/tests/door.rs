@@ -264,7 +264,7 @@ fn a_header_that_says_who_it_is_comes_from_the_door_alone() {
 #[test]
 fn a_chain_without_its_guard_lets_nobody_in() {
     let stack = Stack::start();
-    let rendered = std::fs::read_to_string(stack.gateway.directory.path().join("state/envoy.yaml")).unwrap();
+    let rendered = std::fs::read_to_string(stack.gateway.directory.path().join("state/envoy.json")).unwrap();
     let mut tree: Value = serde_norway::from_str(&rendered).unwrap();
     let (address, admin) = (free_address(), free_address());
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";

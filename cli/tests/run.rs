@@ -288,7 +288,7 @@ fn what_is_written_is_for_its_owner_alone_and_the_admin_interface_for_this_machi
     let state = run.directory.path().join("state");
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(state.clone()), 0o700);
-    assert_eq!(mode(state.join("envoy.yaml")), 0o600);
+    assert_eq!(mode(state.join("envoy.json")), 0o600);
     assert!(run.admin.ip().is_loopback());
     let ready = exchange(run.admin, "GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert!(ready.contains("LIVE"), "{ready}");

@@ -2,7 +2,9 @@
 //! or that another build of it compiled, and Envoy does not start then; so it is not offered such code.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::DIRECTORY;
@@ -51,9 +53,12 @@ pub(super) fn remember(directory: &Path, envoy: &Path) -> io::Result<()> {
 pub fn fitting(modules: &Path, envoy: &Path, used: &BTreeSet<PathBuf>) -> Option<PathBuf> {
     let directory = modules.join(DIRECTORY);
     let made_for = std::fs::read_to_string(directory.join(MADE_FOR)).ok()?;
+    // The module stands at the beginning of what was made of it.
     let is_current = |path: &PathBuf| {
-        let compiled = path.file_name().map(|name| std::fs::read(directory.join(name)));
-        matches!((compiled, std::fs::read(path)), (Some(Ok(compiled)), Ok(plain)) if compiled.starts_with(&plain))
+        let (Ok(plain), Some(name)) = (std::fs::read(path), path.file_name()) else { return false };
+        let mut beginning = vec![0; plain.len()];
+        let read = File::open(directory.join(name)).and_then(|file| file.read_exact_at(&mut beginning, 0));
+        read.is_ok() && beginning == plain
     };
     (here(envoy).ok()? == made_for && used.iter().all(is_current)).then_some(directory)
 }

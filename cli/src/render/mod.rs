@@ -43,6 +43,11 @@ pub fn bootstrap(config: &Config, modules: &Modules) -> Result<String, serde_nor
     serde_norway::to_string(&tree(config, modules))
 }
 
+/// The same as JSON, which Envoy reads in a few milliseconds less.
+pub fn bootstrap_json(config: &Config, modules: &Modules) -> String {
+    tree(config, modules).to_string()
+}
+
 /// The files of the modules that the bootstrap loads.
 pub fn modules_loaded(config: &Config, modules: &Modules) -> BTreeSet<PathBuf> {
     let (_, used) = routes::table(config);

@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::render::HEALTH;
+use crate::render::{self, HEALTH, Modules};
 use crate::say::Severity;
 use crate::{http, ports, say};
 use drain::Until;
@@ -28,20 +28,15 @@ const LONGEST_END: Duration = Duration::from_millis(9_900);
 /// What Envoy has to write its logs, whatever the drain has taken.
 const SHORTEST_END: Duration = Duration::from_millis(400);
 
-/// What Envoy is started with.
-#[derive(Clone, Debug)]
-pub struct Bootstrap {
-    /// Its configuration.
-    pub yaml: String,
-    /// The same, with modules that were compiled before.
-    pub precompiled: Option<String>,
-}
-
 /// How Envoy is started.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// Its binary.
     pub envoy: PathBuf,
+    /// Where the filters' code is.
+    pub modules: Modules,
+    /// The same as it was compiled before, where that is for this machine.
+    pub precompiled: Option<Modules>,
     /// Where the rendered configuration is written.
     pub state_dir: PathBuf,
     /// Worker threads; one for each processor when absent.
@@ -124,12 +119,7 @@ impl Signals {
 ///
 /// # Errors
 /// If the configuration cannot be written or Envoy not be started.
-pub async fn run(
-    config: &Config,
-    bootstrap: &Bootstrap,
-    launch: &Launch,
-    mut signals: Signals,
-) -> Result<ExitCode, Error> {
+pub async fn run(config: &Config, launch: &Launch, mut signals: Signals) -> Result<ExitCode, Error> {
     let failed = |error| Error::Envoy { path: launch.envoy.clone(), error };
     if let Some(workers) = launch.concurrency.filter(|workers| *workers > 1 && config.inverts()) {
         return Err(Error::Workers(workers));
@@ -138,12 +128,12 @@ pub async fn run(
         ports::free(address).await.map_err(|error| Error::Address { address, error })?;
     }
     let address = reachable(config.listen);
-    let start = |yaml: &str| {
-        let file = write(&launch.state_dir, yaml)?;
+    let start = |modules: &Modules| {
+        let file = write(&launch.state_dir, &render::bootstrap_json(config, modules))?;
         Envoy::start(config, &file, launch).map_err(failed)
     };
-    let mut envoy = start(bootstrap.precompiled.as_ref().unwrap_or(&bootstrap.yaml))?;
-    if bootstrap.precompiled.is_some() {
+    let mut envoy = start(launch.precompiled.as_ref().unwrap_or(&launch.modules))?;
+    if launch.precompiled.is_some() {
         tokio::select! {
             // What V8 takes, V8 alone knows.
             status = envoy.ended() => {
@@ -151,7 +141,7 @@ pub async fn run(
                 let text = "Envoy did not start with the modules that were compiled before; starting it again with \
                             those that it compiles itself";
                 say::say(Severity::Warning, text);
-                envoy = start(&bootstrap.yaml)?;
+                envoy = start(&launch.modules)?;
             }
             () = serving(address) => {}
             until = signals.asked() => return stop(config, envoy, until).await.map_err(failed),
@@ -173,14 +163,14 @@ pub async fn run(
     }
 }
 
-fn write(directory: &Path, yaml: &str) -> Result<PathBuf, Error> {
-    let path = directory.join("envoy.yaml");
-    let fresh = directory.join(format!("envoy.{}.yaml", std::process::id()));
+fn write(directory: &Path, json: &str) -> Result<PathBuf, Error> {
+    let path = directory.join("envoy.json");
+    let fresh = directory.join(format!("envoy.{}.json", std::process::id()));
     let written = (|| {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let mut file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        io::Write::write_all(&mut file, yaml.as_bytes())?;
+        io::Write::write_all(&mut file, json.as_bytes())?;
         std::fs::rename(&fresh, &path)
     })();
     written.map(|()| path.clone()).map_err(|error| Error::State { path, error })

@@ -215,7 +215,7 @@ async fn a_signal_during_the_start_ends_it_at_once() {
     let stack = Stack::builder().start().await;
     for stage in ["written", "admin listens", "listens"] {
         stack.stop_gateway().await;
-        let file = stack.directory().join("state/envoy.yaml");
+        let file = stack.directory().join("state/envoy.json");
         std::fs::remove_file(&file).unwrap();
         let process = Process::start("lockgate run", &mut stack.lockgate("run"), Arc::default());
         match stage {

@@ -60,7 +60,7 @@ async fn a_secret_stands_in_no_configuration_no_file_no_argument_and_no_log() {
     for file in files(&stack.directory().join("state")) {
         places.push((file.clone(), String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned()));
     }
-    assert!(places.iter().any(|(name, _)| name.ends_with("envoy.yaml")), "the rendered file was looked at");
+    assert!(places.iter().any(|(name, _)| name.ends_with("envoy.json")), "the rendered file was looked at");
     for process in std::fs::read_dir("/proc").unwrap() {
         let arguments = std::fs::read(process.unwrap().path().join("cmdline")).unwrap_or_default();
         places.push(("arguments".to_owned(), String::from_utf8_lossy(&arguments).into_owned()));

@@ -83,7 +83,7 @@ async fn alone(stack: &Stack) -> Process {
         value.unwrap().to_owned()
     };
     let mut envoy = Command::new(variable("ENVOY"));
-    let file = std::path::Path::new(&variable("STATE_DIR")).join("envoy.yaml");
+    let file = std::path::Path::new(&variable("STATE_DIR")).join("envoy.json");
     envoy.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "info", "-c"]).arg(file);
     envoy.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
     envoy.current_dir(run.get_current_dir().unwrap());
