@@ -20,7 +20,7 @@ impl<T> EventState<T> {
         if self.waiters.len() == self.waiters.capacity() {
             self.waiters.retain(Owner::is_waiting);
         }
-        if !self.waiters.iter().any(|other| other.is_task(&waiter)) {
+        if !waiter.is_among(self.waiters.iter()) {
             self.waiters.push(waiter);
         }
     }

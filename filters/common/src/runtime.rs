@@ -331,7 +331,8 @@ impl Runtime {
     /// it must not be entered again for this one, or it is woken twice as often from wait to wait.
     pub(crate) fn arm(&self, deadline: u64, owner: Owner) {
         let mut deadlines = self.deadlines.borrow_mut();
-        if !deadlines.iter().any(|(other, task)| *other == deadline && task.is_task(&owner)) {
+        let same = deadlines.iter().filter(|(other, _)| *other == deadline).map(|(_, owner)| owner);
+        if !owner.is_among(same) {
             deadlines.push((deadline, owner));
         }
         drop(deadlines);
@@ -365,8 +366,9 @@ impl Owner {
         }
     }
 
-    /// Whether both are the same task.
-    pub(crate) fn is_task(&self, other: &Self) -> bool {
-        matches!((self, other), (Owner::Task(one), Owner::Task(other)) if Rc::ptr_eq(one, other))
+    /// Whether it is a task, and there already. Streams are many, wait a few times and end.
+    pub(crate) fn is_among<'a>(&self, mut others: impl Iterator<Item = &'a Self>) -> bool {
+        let Self::Task(task) = self else { return false };
+        others.any(|other| matches!(other, Self::Task(other) if Rc::ptr_eq(task, other)))
     }
 }
