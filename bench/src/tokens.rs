@@ -12,6 +12,7 @@ use ring::signature::{
     RsaKeyPair, UnparsedPublicKey,
 };
 use serde_json::{Value, json};
+use wasm_encoder::Encode;
 
 use crate::Result;
 
@@ -78,13 +79,8 @@ impl Signer {
         let mut message = Vec::new();
         for (number, bytes) in [(1, &b"sha256"[..]), (2, &key), (3, &signature), (4, text.as_bytes())] {
             message.push((number << 3) | 2);
-            let mut length = bytes.len();
-            while length > 0x7f {
-                message.push((length & 0x7f) as u8 | 0x80);
-                length >>= 7;
-            }
-            message.push(length as u8);
-            message.extend_from_slice(bytes);
+            // Its length, as WebAssembly writes numbers too.
+            bytes.encode(&mut message);
         }
         Ok(message)
     }

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::section::{NAME_PREFIX, unsigned};
+use wasm_encoder::Encode;
+
+use super::section::NAME_PREFIX;
 
 /// No mapping with modules in it is larger than this, in bytes; what is larger is address space that V8 reserves.
 const LARGEST: u64 = 128 << 20;
@@ -52,7 +54,8 @@ impl Memory {
     /// A module as V8's C interface serialises it: the length of its bytes, these, and what was compiled. Where
     /// it ends is told by the vector that owns it, a length before an address.
     pub(super) fn serialized(&self, wasm: &[u8]) -> Option<&[u8]> {
-        let begins_with = [unsigned(wasm.len()), wasm.to_vec()].concat();
+        let mut begins_with = Vec::new();
+        wasm.encode(&mut begins_with);
         let mut found = self.places(&begins_with).into_iter().filter_map(|(region, at)| {
             let address = region.begins + at as u64;
             let rest = region.bytes.get(at..)?;

@@ -83,11 +83,15 @@ pub struct Written {
 /// # Errors
 /// If a module cannot be loaded, read from the child's memory, or written.
 pub async fn precompile(modules: &Path, envoy: &Path) -> Result<Vec<Written>, Error> {
+    let paths = plain(modules)?;
+    if paths.is_empty() {
+        return Err(Error::Nothing(modules.to_owned()));
+    }
     let out = modules.join(DIRECTORY);
     std::fs::create_dir_all(&out).map_err(Error::io(&out))?;
     fit::forget(&out).map_err(Error::io(&out))?;
     let mut written = Vec::new();
-    for path in plain(modules)? {
+    for path in paths {
         let wasm = std::fs::read(&path).map_err(Error::io(&path))?;
         if !section::is_plain(&wasm) {
             return Err(Error::NotPlain(path));
@@ -104,9 +108,6 @@ pub async fn precompile(modules: &Path, envoy: &Path) -> Result<Vec<Written>, Er
         Loaded::by(envoy, &target).await?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         written.push(Written { name, bytes: (wasm.len(), code.len()) });
-    }
-    if written.is_empty() {
-        return Err(Error::Nothing(modules.to_owned()));
     }
     fit::remember(&out, envoy).map_err(Error::io(&out))?;
     Ok(written)

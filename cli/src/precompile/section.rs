@@ -1,6 +1,8 @@
 //! The custom section in which Envoy looks for what was compiled before (WebAssembly core specification,
 //! 5.5.3; the section's name is proxy-wasm's).
 
+use wasm_encoder::{CustomSection, Section};
+
 /// How the section's name begins; V8's version and the platform follow.
 pub(super) const NAME_PREFIX: &str = "precompiled_wee8_v";
 
@@ -14,20 +16,9 @@ pub(super) fn is_plain(wasm: &[u8]) -> bool {
 
 /// The module with the section behind it.
 pub(super) fn append(wasm: &[u8], name: &str, code: &[u8]) -> Vec<u8> {
-    let name_length = unsigned(name.len());
-    let length = unsigned(name_length.len() + name.len() + code.len());
-    [wasm, &[0], &length, &name_length, name.as_bytes(), code].concat()
-}
-
-/// An unsigned number as the format writes it (5.2.2).
-pub(super) fn unsigned(mut number: usize) -> Vec<u8> {
-    let mut out = Vec::new();
-    while number > 0x7f {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-    out
+    let mut whole = wasm.to_vec();
+    CustomSection { name: name.into(), data: code.into() }.append_to(&mut whole);
+    whole
 }
 
 #[cfg(test)]

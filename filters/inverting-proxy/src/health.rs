@@ -109,32 +109,28 @@ pub fn watch(exchange: &Rc<Exchange>, backend: &Rc<Backend>, anew: bool, runtime
         health.forget(runtime);
     }
     if !health.watched.replace(true) {
-        look(exchange.clone(), backend.clone(), runtime);
+        let (exchange, backend, of) = (exchange.clone(), backend.clone(), runtime.clone());
+        runtime.spawn(Box::pin(async move { look(&exchange, &backend, &of).await }));
     }
 }
 
-/// Looks once, and again at the end of the interval. Each time is a task of its own, since the runtime wakes a task at
-/// each deadline that it has ever waited for.
-fn look(exchange: Rc<Exchange>, backend: Rc<Backend>, runtime: &Rc<Runtime>) {
-    let of = runtime.clone();
-    runtime.spawn(Box::pin(async move {
-        let Some(health) = &backend.health else { return };
-        let begun = of.host().now_ms();
+/// Looks at once, and again at the end of each interval.
+async fn look(exchange: &Rc<Exchange>, backend: &Rc<Backend>, runtime: &Rc<Runtime>) {
+    let Some(health) = &backend.health else { return };
+    loop {
+        let begun = runtime.host().now_ms();
         if !backend.has_agent(begun) {
             health.watched.set(false);
             return;
         }
-        let well = is_well(&exchange, &backend, &health.check, &of).await;
-        of.count(&[if well { "probe_passed" } else { "probe_failed" }]);
+        let well = is_well(exchange, backend, &health.check, runtime).await;
+        runtime.count(&[if well { "probe_passed" } else { "probe_failed" }]);
         if health.note(well) {
-            tell(&of, &backend.id, well);
+            tell(runtime, &backend.id, well);
         }
-        // An event keeps whoever waited for it until it happens, which this one may never.
-        let now = Event::default();
-        health.now.replace(now.clone());
-        now.wait(&of, begun + health.check.interval_ms).await;
-        look(exchange, backend.clone(), &of);
-    }));
+        let now = health.now.borrow().clone();
+        now.wait(runtime, begun + health.check.interval_ms).await;
+    }
 }
 
 /// Whether it answers one request in time, and with a 2xx.

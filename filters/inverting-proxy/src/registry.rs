@@ -86,10 +86,6 @@ impl Backend {
     /// Its agent has an answer, or is gone.
     pub fn asked(&self, now_ms: u64) {
         self.polls.set(self.polls.get().saturating_sub(1));
-        if self.polls.get() == 0 {
-            // It keeps whoever waited for it until it happens, which may be long.
-            self.arrival.take();
-        }
         self.seen_ms.set(now_ms);
     }
 

@@ -293,7 +293,7 @@ pub fn workspace() -> PathBuf {
 }
 
 /// The tool: `LOCKGATE_BIN`, or what `cargo build` makes of this workspace.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let named = std::env::var_os("LOCKGATE_BIN").map(PathBuf::from);
     named.unwrap_or_else(|| workspace().join("target/debug/lockgate"))
 }

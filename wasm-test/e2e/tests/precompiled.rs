@@ -2,11 +2,11 @@
 //! fits, and serves where it does not.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use lockgate_e2e::envoys::envoys;
-use lockgate_e2e::stack::workspace;
+use lockgate_e2e::stack::{binary, workspace};
 use lockgate_e2e::{Stack, scenarios};
 use tempfile::TempDir;
 
@@ -14,10 +14,6 @@ const REFUSED: &str = "Envoy did not start with the modules that were compiled b
 
 fn envoy() -> String {
     std::env::var("ENVOY").expect("ENVOY must name an Envoy binary; `make e2e` fetches one and sets it")
-}
-
-fn tool() -> PathBuf {
-    std::env::var_os("LOCKGATE_BIN").map_or_else(|| workspace().join("target/debug/lockgate"), PathBuf::from)
 }
 
 /// A directory with the module that holds everything.
@@ -28,7 +24,7 @@ fn modules() -> TempDir {
 }
 
 fn precompile(modules: &Path, envoy: &str, options: &[&str]) -> Output {
-    let mut command = Command::new(tool());
+    let mut command = Command::new(binary());
     command.arg("precompile").arg("--modules").arg(modules).args(["--envoy", envoy]).args(options);
     command.output().unwrap()
 }
